@@ -1,0 +1,8 @@
+//! Generated messages: Temporal's API and our own durable records.
+//!
+//! No behaviour lives here. Maps are `BTreeMap` and bytes are shared, so that an encoding is
+//! deterministic and a decoded payload costs no copy.
+
+#![allow(missing_docs, clippy::all, rustdoc::all)]
+
+include!(concat!(env!("OUT_DIR"), "/all.rs"));

@@ -1,0 +1,277 @@
+//! One partition: a single writer commits, anybody reads.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use reflux_core::{RunId, RunKey, Timestamp};
+
+use crate::blobs;
+use crate::commit::{self, Changes};
+use crate::error::Error;
+use crate::list::{Filter, Page, Position};
+use crate::rows::{self, meta};
+use crate::store::References;
+use crate::summary::{Current, Digest, Summary};
+use crate::table::{Batch, Rows, Table};
+use crate::view::{Items, View};
+
+/// Payloads collected in one batch, so that the writer waits microseconds for it.
+const COLLECT_BLOBS_MAX: usize = 64;
+
+/// A partition of the store. Cheap to clone; its reads see what was committed last.
+#[derive(Clone)]
+pub struct Partition {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: u32,
+    table: Arc<dyn Table>,
+    /// Reads of the present.
+    now: View,
+    applied: AtomicU64,
+    /// Held while a batch is made and written: it is made of what was read before.
+    writing: Mutex<()>,
+}
+
+impl Partition {
+    /// A load that did not finish left nothing that counts: it is cleared away.
+    pub(crate) fn open(
+        id: u32,
+        table: Arc<dyn Table>,
+        references: References,
+    ) -> Result<Self, Error> {
+        let meta = table.get(&meta::key())?.map(|value| meta::decode(&value)).transpose()?;
+        if meta.is_some_and(|meta| meta.loading) {
+            table.clear()?;
+        }
+        let applied = meta.filter(|meta| !meta.loading).map_or(0, |meta| meta.applied);
+        let now = View { partition: id, rows: table.clone(), references };
+        let applied = AtomicU64::new(applied);
+        let writing = Mutex::new(());
+        Ok(Self { inner: Arc::new(Inner { id, table, now, applied, writing }) })
+    }
+
+    /// Which partition this is.
+    pub fn id(&self) -> u32 {
+        self.inner.id
+    }
+
+    /// The last record whose changes are here; 0 when there is none: records count from 1.
+    pub fn applied(&self) -> u64 {
+        self.inner.applied.load(Ordering::Acquire)
+    }
+
+    /// Writes changes and how far they reach, all of it or nothing, without waiting for the disk:
+    /// after a crash the partition is as some earlier commit left it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the changes contradict themselves or what is here, or go back;
+    /// nothing is written then. [`Error::Retry`] when the disk does not take them.
+    pub fn commit(&self, changes: Changes) -> Result<(), Error> {
+        let _writing = self.lock();
+        let (applied, have) = (changes.applied, self.applied());
+        if applied < have {
+            return Err(Error::Invalid(format!(
+                "partition {}: record {applied} comes after {have}, which is here already",
+                self.inner.id
+            )));
+        }
+        let batch = commit::batch(&self.inner.now, changes)?;
+        self.write(applied, batch)
+    }
+
+    pub(crate) fn write(&self, applied: u64, batch: Batch) -> Result<(), Error> {
+        self.inner.table.commit(applied, batch)?;
+        self.inner.applied.store(applied, Ordering::Release);
+        Ok(())
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, ()> {
+        // It guards no data: a panic while it was held wrote a whole batch or none.
+        self.inner.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn rows(&self) -> &dyn Rows {
+        self.inner.now.rows.as_ref()
+    }
+
+    /// Whether there is not a single row.
+    pub(crate) fn is_empty(&self) -> Result<bool, Error> {
+        let (first, last) = rows::everything();
+        Ok(self.rows().range(first, last).next().transpose()?.is_none())
+    }
+
+    /// The partition as it is now, for as long as it is held.
+    pub fn view(&self) -> View {
+        View {
+            partition: self.inner.id,
+            rows: self.inner.table.freeze(),
+            references: self.inner.now.references,
+        }
+    }
+
+    /// Takes away the payloads that nothing in the view refers to and that no record has brought
+    /// lately ([`BLOB_GRACE_RECORDS`](crate::BLOB_GRACE_RECORDS)). Called after a snapshot of the
+    /// view; returns how many went.
+    ///
+    /// # Errors
+    /// As [`Partition::commit`].
+    pub fn collect(&self, view: &View) -> Result<usize, Error> {
+        let kept = blobs::referenced(view)?;
+        let applied = view.applied()?;
+        let mut candidates = Vec::new();
+        for head in view.blob_heads() {
+            let (digest, head) = head?;
+            if !kept.contains(&digest) && !blobs::is_young(head, applied) {
+                candidates.push(digest);
+            }
+        }
+        let mut gone = 0;
+        for digests in candidates.chunks(COLLECT_BLOBS_MAX) {
+            let _writing = self.lock();
+            let mut batch = Batch::default();
+            for digest in digests {
+                let deleted =
+                    blobs::delete(self.inner.table.as_ref(), &mut batch, digest, applied)?;
+                gone += usize::from(deleted);
+            }
+            self.write(self.applied(), batch)?;
+        }
+        Ok(gone)
+    }
+
+    /// Empties the partition, before a rebuild.
+    ///
+    /// # Errors
+    /// [`Error::Retry`] when the disk does not answer.
+    pub fn clear(&self) -> Result<(), Error> {
+        let _writing = self.lock();
+        self.reset()
+    }
+
+    pub(crate) fn reset(&self) -> Result<(), Error> {
+        self.inner.table.clear()?;
+        self.inner.applied.store(0, Ordering::Release);
+        Ok(())
+    }
+
+    /// Goes back to what the last commit at or before record `applied` left: a crash in the
+    /// deterministic simulation. Of a store in memory only.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] on disk, and when that commit is too long ago.
+    pub fn revert_to(&self, applied: u64) -> Result<(), Error> {
+        let _writing = self.lock();
+        self.inner.table.revert_to(applied)?;
+        self.inner.applied.store(self.inner.now.applied()?, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// The reads of [`View`], of the present.
+impl Partition {
+    /// See [`View::items`].
+    ///
+    /// # Errors
+    /// As [`View::applied`], as all of these.
+    pub fn items(&self, run: &RunKey, from: u64) -> Result<Items, Error> {
+        self.inner.now.items(run, from)
+    }
+
+    /// See [`View::summary`].
+    ///
+    /// # Errors
+    /// As [`View::applied`].
+    pub fn summary(&self, run: &RunKey) -> Result<Option<Summary>, Error> {
+        self.inner.now.summary(run)
+    }
+
+    /// See [`View::find`].
+    ///
+    /// # Errors
+    /// As [`View::applied`].
+    pub fn find(&self, namespace: &str, run_id: RunId) -> Result<Option<Summary>, Error> {
+        self.inner.now.find(namespace, run_id)
+    }
+
+    /// See [`View::current`].
+    ///
+    /// # Errors
+    /// As [`View::applied`].
+    pub fn current(&self, namespace: &str, workflow_id: &str) -> Result<Option<Current>, Error> {
+        self.inner.now.current(namespace, workflow_id)
+    }
+
+    /// See [`View::due`].
+    ///
+    /// # Errors
+    /// As [`View::applied`].
+    pub fn due(
+        &self,
+        up_to: Timestamp,
+        after: Option<&(Timestamp, RunKey)>,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, RunKey)>, Error> {
+        self.inner.now.due(up_to, after, limit)
+    }
+
+    /// See [`View::expiring`].
+    ///
+    /// # Errors
+    /// As [`View::applied`].
+    pub fn expiring(
+        &self,
+        up_to: Timestamp,
+        after: Option<&(Timestamp, RunKey)>,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, RunKey)>, Error> {
+        self.inner.now.expiring(up_to, after, limit)
+    }
+
+    /// See [`View::working`].
+    ///
+    /// # Errors
+    /// As [`View::applied`].
+    pub fn working(&self, after: Option<&RunKey>, limit: usize) -> Result<Vec<RunKey>, Error> {
+        self.inner.now.working(after, limit)
+    }
+
+    /// See [`View::list`].
+    ///
+    /// # Errors
+    /// As [`View::applied`].
+    pub fn list(
+        &self,
+        filter: &Filter,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page, Error> {
+        self.inner.now.list(filter, after, limit)
+    }
+
+    /// See [`View::blob`].
+    ///
+    /// # Errors
+    /// As [`View::blob`].
+    pub fn blob(&self, digest: &Digest) -> Result<Option<Bytes>, Error> {
+        self.inner.now.blob(digest)
+    }
+
+    /// See [`View::has_blob`].
+    ///
+    /// # Errors
+    /// As [`View::applied`].
+    pub fn has_blob(&self, digest: &Digest) -> Result<bool, Error> {
+        self.inner.now.has_blob(digest)
+    }
+
+    /// See [`View::state_hash`].
+    ///
+    /// # Errors
+    /// As [`View::applied`].
+    pub fn state_hash(&self) -> Result<Digest, Error> {
+        self.view().state_hash()
+    }
+}

@@ -1,0 +1,104 @@
+//! The decider of flows: from where a run stands to what it does next.
+//!
+//! ```text
+//! draft's new events ─→ Progress ─→ next decisions ─→ core::decide ─→ draft's new events ─→ …
+//! ```
+//!
+//! It emits the same decisions a worker of code workflows sends, so a flow run is a workflow
+//! execution whose decider happens to be in the partition. The loop ends when nothing more can be
+//! decided, or when the record is full: then the run goes on in the next one.
+
+mod close;
+mod next;
+mod scope;
+mod stop;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reflux_core::{Command, Context, Draft, EffectClass, Item, Rejection, decide};
+
+use crate::graph::{NodeRef, Retry};
+use crate::progress::{Incoherent, Progress};
+
+/// What a flow needs to know of the nodes at the moment a step is scheduled. The answer is
+/// recorded, so replay does not ask again.
+pub trait Policies {
+    /// How the node is called; `None` when no such node is registered.
+    fn policy(&self, node: &NodeRef) -> Option<NodePolicy>;
+}
+
+/// How a node is called.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodePolicy {
+    /// The exact version that is called.
+    pub version: Arc<str>,
+    /// Where its workers listen.
+    pub task_queue: Arc<str>,
+    /// When a failed attempt is tried again; `None`: never.
+    pub retry: Option<Retry>,
+    /// Limit of one attempt.
+    pub timeout: Option<Duration>,
+    /// What running it twice would do.
+    pub effects: EffectClass,
+}
+
+/// Where a run was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Advance {
+    /// It waits for something outside.
+    Waiting,
+    /// There is more to decide: the record is full.
+    More,
+}
+
+/// Why a run could not be moved on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The core refused a decision of ours: a bug, or a limit that was reached.
+    #[error("the flow's decision was refused: {0}")]
+    Refused(#[from] Rejection),
+    /// The run's own events do not fit its flow.
+    #[error(transparent)]
+    Incoherent(#[from] Incoherent),
+}
+
+/// Observes what the draft has and decides what follows, until the run waits or the draft's
+/// items are over `bytes_max` (estimated).
+///
+/// # Errors
+/// When a decision is refused. Nothing of the draft may then be appended.
+pub fn advance(
+    draft: &mut Draft,
+    progress: &mut Progress,
+    ctx: &Context,
+    nodes: &dyn Policies,
+    observed: &mut usize,
+    bytes_max: usize,
+) -> Result<Advance, Error> {
+    loop {
+        observe(draft, progress, observed)?;
+        let run = draft.run();
+        if !run.is_open() || !run.has_begun() || run.paused.is_some() {
+            return Ok(Advance::Waiting);
+        }
+        if draft.bytes() > bytes_max {
+            return Ok(Advance::More);
+        }
+        let decisions = progress.next(nodes, ctx.now);
+        if decisions.is_empty() {
+            return Ok(Advance::Waiting);
+        }
+        decide(draft, ctx, Command::Decide(decisions))?;
+    }
+}
+
+fn observe(draft: &Draft, progress: &mut Progress, observed: &mut usize) -> Result<(), Incoherent> {
+    for item in draft.items().iter().skip(*observed) {
+        *observed += 1;
+        if let Item::Event(event) = item {
+            progress.observe(event)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! The flow language: text to one graph, expressions over a run's results, validation.
+//!
+//! ```text
+//! YAML, JSON, canvas ── syntax ─→ Flow ── validate ─→ diagnostics
+//!                                  │
+//!                                  └─ canonical ─→ bytes, digest
+//! ```
+//!
+//! Pure: no files, no clock, no randomness, no threads. Knows nothing of storage or servers.
+
+pub mod advance;
+pub mod bundle;
+pub mod canonical;
+pub mod diagnostic;
+pub mod document;
+pub mod duration;
+pub mod export;
+pub mod expr;
+pub mod graph;
+pub mod input;
+pub mod name;
+mod order;
+mod outputs;
+pub mod payload;
+pub mod progress;
+pub mod scope;
+pub mod span;
+pub mod syntax;
+pub mod template;
+pub mod validate;
+mod walk;
+
+pub use advance::{Advance, Error as AdvanceError, NodePolicy, Policies, advance};
+pub use graph::{Bundle, Flow};
+pub use progress::Progress;

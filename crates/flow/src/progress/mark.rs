@@ -1,0 +1,140 @@
+//! Decisions that Temporal has no event for, as markers. Their JSON is durable for ever.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::graph::StepId;
+
+/// What a decider of flows records beside Temporal's events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Mark {
+    /// Where an ended visit led.
+    Route(Route),
+    /// What a `when` gave.
+    When(When),
+    /// A step that will not run.
+    Skip(Skip),
+    /// The list of a `for_each`.
+    Fanout(Fanout),
+    /// A step began to wait for a signal or an approval.
+    Wait(WaitFor),
+    /// A step failed before anything was called.
+    Failed(StepFailed),
+    /// A step's output became steps.
+    Spawn(Spawn),
+}
+
+/// `reflux.route`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// The step that ended.
+    pub step: StepId,
+    /// Its visit.
+    pub visit: u32,
+    /// Whether it had succeeded.
+    pub succeeded: bool,
+    /// The steps that start, in order.
+    pub to: Vec<StepId>,
+}
+
+/// `reflux.when`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct When {
+    /// The step.
+    pub step: StepId,
+    /// Its visit.
+    pub visit: u32,
+    /// What its condition gave.
+    pub holds: bool,
+}
+
+/// `reflux.skip`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Skip {
+    /// The step.
+    pub step: StepId,
+    /// The need whose skip travelled here.
+    pub because_of: StepId,
+}
+
+/// `reflux.fanout`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fanout {
+    /// The step.
+    pub step: StepId,
+    /// Its visit.
+    pub visit: u32,
+    /// What it runs over.
+    pub items: Vec<Value>,
+}
+
+/// `reflux.wait`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaitFor {
+    /// The activation that waits.
+    pub activation: String,
+    /// The signal it waits for; `None`: an approval.
+    pub signal: Option<String>,
+    /// What is to be approved.
+    pub title: Option<String>,
+}
+
+/// `reflux.failed`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepFailed {
+    /// The activation that failed.
+    pub activation: String,
+    /// Its kind, such as `Expression`.
+    pub kind: String,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+/// `reflux.spawn`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spawn {
+    /// The activation whose output they are.
+    pub parent: String,
+    /// Steps in the canonical form, with the ids they have in the run.
+    pub steps: Vec<Value>,
+}
+
+impl Mark {
+    /// The marker's name in the history.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Route(_) => "reflux.route",
+            Self::When(_) => "reflux.when",
+            Self::Skip(_) => "reflux.skip",
+            Self::Fanout(_) => "reflux.fanout",
+            Self::Wait(_) => "reflux.wait",
+            Self::Failed(_) => "reflux.failed",
+            Self::Spawn(_) => "reflux.spawn",
+        }
+    }
+
+    /// Reads a marker of that name; `None` when the name is not one of ours.
+    ///
+    /// # Errors
+    /// The JSON is not what a marker of that name holds.
+    pub fn read(name: &str, json: &[u8]) -> Result<Option<Self>, serde_json::Error> {
+        Ok(Some(match name {
+            "reflux.route" => Self::Route(serde_json::from_slice(json)?),
+            "reflux.when" => Self::When(serde_json::from_slice(json)?),
+            "reflux.skip" => Self::Skip(serde_json::from_slice(json)?),
+            "reflux.fanout" => Self::Fanout(serde_json::from_slice(json)?),
+            "reflux.wait" => Self::Wait(serde_json::from_slice(json)?),
+            "reflux.failed" => Self::Failed(serde_json::from_slice(json)?),
+            "reflux.spawn" => Self::Spawn(serde_json::from_slice(json)?),
+            _ => return Ok(None),
+        }))
+    }
+}

@@ -1,0 +1,3 @@
+#!/bin/sh
+mkdir -p work && touch work/fixed
+echo '{"fixed": true}'

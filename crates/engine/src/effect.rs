@@ -1,0 +1,90 @@
+//! Acts on what has become durable. Each effect can be repeated: a boot runs them again.
+
+use std::collections::BTreeSet;
+
+use reflux_core::{Effect, EventId, Outgoing, Run, Target};
+
+use crate::execution::Execution;
+use crate::host::Attempt;
+use crate::partition::Parts;
+
+/// Runs the effects of a run's durable items.
+pub(crate) fn run(parts: &Parts, execution: &Execution, effects: Vec<Effect>) {
+    let run = execution.run();
+    for effect in effects {
+        match effect {
+            Effect::Dispatch { scheduled, attempt } => {
+                if let Some(attempt) = attempt_of(execution, scheduled, attempt) {
+                    parts.host.start(attempt);
+                }
+            }
+            Effect::CancelAttempt { scheduled, .. } => parts.host.cancel(&run.key, scheduled),
+            Effect::Send { seq, target, message } => {
+                if is_first_for(run, seq, &target) {
+                    parts.router.send(&run.key, seq, target, message);
+                }
+            }
+            // Nobody polls for these yet: they stay pending in the run.
+            Effect::Offer { .. } | Effect::OfferTask { .. } => {}
+            // Due times are noted with the run's row, watchers are told with its items.
+            Effect::WakeAt(_) | Effect::Closed(_) => {}
+        }
+    }
+}
+
+/// Sends the first message for each target: the ones behind it wait for its answer, so that none
+/// overtakes another.
+pub(crate) fn send_first(parts: &Parts, run: &Run) {
+    let mut seen = BTreeSet::new();
+    for (seq, Outgoing { target, message }) in &run.outbox {
+        if seen.insert((&target.namespace, &target.workflow_id)) {
+            parts.router.send(&run.key, *seq, target.clone(), message.clone());
+        }
+    }
+}
+
+fn is_first_for(run: &Run, seq: u64, target: &Target) -> bool {
+    let same = |outgoing: &Outgoing| {
+        outgoing.target.workflow_id == target.workflow_id
+            && outgoing.target.namespace == target.namespace
+    };
+    !run.outbox.range(..seq).any(|(_, outgoing)| same(outgoing))
+}
+
+fn attempt_of(execution: &Execution, scheduled: EventId, attempt: u32) -> Option<Attempt> {
+    let run = execution.run();
+    let activity = run.activities.get(&scheduled)?;
+    let started = run.started.as_ref()?;
+    let spec = &activity.what;
+    Some(Attempt {
+        run: run.key.clone(),
+        workflow_type: started.workflow_type.clone(),
+        scheduled,
+        activity_id: spec.activity_id.clone(),
+        node: spec.activity_type.clone(),
+        version: reflux_flow::payload::node_version(&spec.header),
+        attempt,
+        input: spec.input.clone(),
+        timeout: spec.start_to_close,
+        scheduled_at: activity.scheduled_at,
+        idempotency_key: idempotency_key(execution, &spec.activity_id, &spec.input),
+    })
+}
+
+fn idempotency_key(
+    execution: &Execution,
+    activity_id: &str,
+    input: &reflux_core::Payloads,
+) -> String {
+    let run = execution.run();
+    let first = run.started.as_ref().map_or(run.key.run_id, |started| started.first_run_id);
+    let mut hasher = blake3::Hasher::new();
+    for part in [run.key.workflow_id.as_bytes(), first.0.as_bytes(), activity_id.as_bytes()] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    for payload in &input.payloads {
+        hasher.update(&payload.data);
+    }
+    hasher.finalize().to_hex().to_string()
+}

@@ -1,0 +1,67 @@
+//! Why the engine refused, and what the caller does next.
+
+use reflux_core::{Rejection, RunId};
+
+/// Why a request failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// There is no such run.
+    #[error("no run of workflow `{workflow_id}`{}; list runs to see what there is", of_run(.run_id))]
+    NotFound {
+        /// The workflow id that was asked for.
+        workflow_id: String,
+        /// The run that was asked for.
+        run_id: Option<RunId>,
+    },
+    /// The workflow id is taken.
+    #[error(
+        "workflow `{workflow_id}` is already running as {run_id}; use another workflow id or wait for it"
+    )]
+    AlreadyStarted {
+        /// The workflow id.
+        workflow_id: String,
+        /// Its run.
+        run_id: RunId,
+    },
+    /// The run does not allow it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The input is at fault.
+    #[error("{0}")]
+    Invalid(String),
+    /// The disk is full: only cancelling and terminating go on.
+    #[error("the disk is full; free some space and try again, nothing was changed")]
+    Full,
+    /// Try again.
+    #[error("{0}; nothing was changed, try again")]
+    Unavailable(String),
+    /// Stored bytes are damaged.
+    #[error("{0}")]
+    Corrupt(String),
+    /// The engine is stopping.
+    #[error("the engine is stopping; try again when it is back")]
+    Stopping,
+}
+
+impl Error {
+    /// Whether the same request may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Full | Self::Unavailable(_) | Self::Stopping)
+    }
+}
+
+impl From<reflux_store::Error> for Error {
+    fn from(error: reflux_store::Error) -> Self {
+        Self::Corrupt(error.to_string())
+    }
+}
+
+impl From<reflux_log::Error> for Error {
+    fn from(error: reflux_log::Error) -> Self {
+        Self::Corrupt(error.to_string())
+    }
+}
+
+fn of_run(run_id: &Option<RunId>) -> String {
+    run_id.map(|id| format!(" with run id {id}")).unwrap_or_default()
+}

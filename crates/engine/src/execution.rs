@@ -1,0 +1,402 @@
+//! A run in memory: its state, and where it stands on its flow if it is a flow's.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use reflux_core::{
+    Command, Context, Delta, Draft, Effect, Ending, Event, Item, Kind, Run, RunKey, WorkflowTask,
+    apply, decide, effects,
+};
+use reflux_flow::{Advance, Policies, Progress, payload};
+use reflux_proto::reflux::v1 as wire;
+use reflux_store::{ERROR_BYTES_MAX, Indexed, Summary};
+
+use crate::specs::Specs;
+use crate::{Error, codec};
+
+/// Bytes of one run's items after which a record is closed and the run goes on in the next one:
+/// well under the largest record, which also has to hold what one more decision adds.
+const STEP_BYTES_MAX: usize = 128 * 1024;
+
+/// A run in memory.
+#[derive(Debug)]
+pub(crate) struct Execution {
+    run: Run,
+    progress: Option<Progress>,
+    /// How many items it has: the ordinal of the next one.
+    items: u64,
+    bytes: u64,
+    /// The index rows it has in the store.
+    indexed: Indexed,
+    /// Whether there is more to decide than the last record could hold.
+    more: bool,
+}
+
+/// What a run went through in one record.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// The items.
+    pub items: Vec<Item>,
+    /// As the log has them.
+    pub wire: Vec<wire::Item>,
+    /// As the store has them.
+    pub encoded: Vec<Bytes>,
+    /// Ordinal of the first.
+    pub first_ordinal: u64,
+    /// The index rows it had before.
+    pub previous: Indexed,
+    /// Whether every effect of the run is to be run again, not only those of the items.
+    pub revives: bool,
+}
+
+impl Step {
+    /// Whether a message was answered: the one behind it may go.
+    pub fn acknowledges(&self) -> bool {
+        self.items.iter().any(|item| matches!(item, Item::Delta(Delta::OutboxAcked { .. })))
+    }
+
+    /// Whether the run leaves the store with this step.
+    pub fn retires(&self) -> bool {
+        self.items.iter().any(|item| matches!(item, Item::Delta(Delta::Retired)))
+    }
+}
+
+impl Execution {
+    /// A run without events.
+    pub fn new(key: RunKey) -> Self {
+        Self {
+            run: Run::new(key),
+            progress: None,
+            items: 0,
+            bytes: 0,
+            indexed: Indexed::default(),
+            more: false,
+        }
+    }
+
+    /// Folds the stored items of a run.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when an item does not follow from those before it.
+    pub fn load(
+        key: RunKey,
+        store: &reflux_store::Partition,
+        specs: &Specs,
+    ) -> Result<Self, Error> {
+        let mut execution = Self::new(key);
+        let fetch = |digest: [u8; 32]| Ok(store.blob(&digest)?);
+        for row in store.items(&execution.run.key.clone(), 0)? {
+            let (_, encoded) = row?;
+            let item = codec::decode(&encoded, &fetch)?;
+            execution.absorb(&item, encoded.len(), specs, &fetch)?;
+        }
+        if let Some(summary) = store.summary(&execution.run.key)? {
+            execution.indexed = summary.indexed();
+        }
+        Ok(execution)
+    }
+
+    /// Applies one recorded item: recovery, loading and rebuilding go through here.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when it does not follow from those before it.
+    pub fn absorb(
+        &mut self,
+        item: &Item,
+        encoded_bytes: usize,
+        specs: &Specs,
+        fetch: &dyn Fn([u8; 32]) -> Result<Option<Bytes>, Error>,
+    ) -> Result<(), Error> {
+        apply(&mut self.run, item)
+            .map_err(|error| Error::Corrupt(format!("run {}: {error}", self.run.key)))?;
+        if let Item::Event(event) = item {
+            self.open_flow(event, specs, fetch)?;
+            if let Some(progress) = &mut self.progress {
+                progress
+                    .observe(event)
+                    .map_err(|error| Error::Corrupt(format!("run {}: {error}", self.run.key)))?;
+            }
+        }
+        self.items += 1;
+        self.bytes += encoded_bytes as u64;
+        Ok(())
+    }
+
+    /// The start of a flow run names its bundle.
+    fn open_flow(
+        &mut self,
+        event: &Event,
+        specs: &Specs,
+        fetch: &dyn Fn([u8; 32]) -> Result<Option<Bytes>, Error>,
+    ) -> Result<(), Error> {
+        let Kind::Started(started) = &event.kind else { return Ok(()) };
+        let Some(digest) = spec_digest(&started.header)? else { return Ok(()) };
+        let bundle = specs.get(digest, || fetch(digest))?;
+        let progress = Progress::new(bundle, &started.workflow_type, self.run.key.clone())
+            .ok_or_else(|| {
+                Error::Invalid(format!("the bundle has no flow `{}`", started.workflow_type))
+            })?;
+        self.progress = Some(progress);
+        Ok(())
+    }
+
+    /// The state.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// How many items it has: the ordinal of the next one.
+    pub fn items(&self) -> u64 {
+        self.items
+    }
+
+    /// The index rows it has in the store.
+    pub fn indexed(&self) -> Indexed {
+        self.indexed
+    }
+
+    /// Whether the run goes on without anything from outside.
+    pub fn has_more(&self) -> bool {
+        self.more
+    }
+
+    /// Its row in the store.
+    pub fn summary(&self, retention: std::time::Duration) -> Summary {
+        let run = &self.run;
+        let closed = run.closed.as_ref().map(|close| close.time);
+        let (steps_done, steps_total) = self.progress.as_ref().map_or((0, 0), Progress::counts);
+        let started = run.started.as_deref();
+        Summary {
+            key: run.key.clone(),
+            workflow_type: started.map_or_else(|| Arc::from(""), |it| it.workflow_type.clone()),
+            status: run.status,
+            started: run.started_at,
+            closed,
+            parent: started.and_then(|it| it.parent.as_ref()).map(|parent| parent.key.clone()),
+            first_run_id: started.map_or(run.key.run_id, |it| it.first_run_id),
+            request_id: run.request_ids.first().cloned().unwrap_or_else(|| Arc::from("")),
+            due: run.next_due(),
+            working: self.is_working(),
+            expires: closed.map(|time| time.after(retention)),
+            items: self.items,
+            bytes: self.bytes,
+            events: run.history_events(),
+            steps_done,
+            steps_total,
+            error: run.closed.as_ref().and_then(|close| error_text(&close.ending)),
+            spec: started.and_then(|it| spec_digest(&it.header).ok().flatten()),
+            redrive_of: None,
+        }
+    }
+
+    /// Whether a boot has to look at it: it has effects to run, or more to decide.
+    fn is_working(&self) -> bool {
+        let open = self.run.is_open()
+            && (self.more
+                || !self.run.activities.is_empty()
+                || matches!(self.run.task, WorkflowTask::Scheduled(_)));
+        open || !self.run.outbox.is_empty()
+    }
+
+    /// Notes what the store will know of the run once it has the record.
+    pub fn note_indexed(&mut self, summary: &Summary) {
+        self.indexed = summary.indexed();
+    }
+}
+
+/// A run while a record is decided: its commands in order, all in one draft.
+pub(crate) struct Deciding {
+    draft: Draft,
+    progress: Option<Progress>,
+    items: u64,
+    bytes: u64,
+    indexed: Indexed,
+    observed: usize,
+    more: bool,
+    poisoned: bool,
+    revives: bool,
+}
+
+impl Deciding {
+    /// Takes up a run.
+    pub fn of(execution: Execution) -> Self {
+        let Execution { run, progress, items, bytes, indexed, more } = execution;
+        Self {
+            draft: Draft::of(run),
+            progress,
+            items,
+            bytes,
+            indexed,
+            observed: 0,
+            more,
+            poisoned: false,
+            revives: false,
+        }
+    }
+
+    /// The run as it would be.
+    pub fn run(&self) -> &Run {
+        self.draft.run()
+    }
+
+    /// Whether nothing was decided.
+    pub fn is_clean(&self) -> bool {
+        self.draft.items().is_empty()
+    }
+
+    /// Whether the run has to be forgotten and read again: a command failed half way.
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+
+    /// Marks the run: every effect of its state is run again.
+    pub fn revive(&mut self) {
+        self.revives = true;
+    }
+
+    /// The bundle that a start in this draft names.
+    pub fn new_spec(&self) -> Option<[u8; 32]> {
+        match self.draft.items().first() {
+            Some(Item::Event(Event { kind: Kind::Started(started), .. })) => {
+                spec_digest(&started.header).ok().flatten()
+            }
+            _ => None,
+        }
+    }
+
+    /// Bytes of what was decided, estimated.
+    pub fn size(&self) -> usize {
+        self.draft.bytes()
+    }
+
+    /// Decides a command and what follows from it.
+    ///
+    /// # Errors
+    /// The command is refused. If the run is then not poisoned, nothing has changed.
+    pub fn command(
+        &mut self,
+        ctx: &Context,
+        command: Command,
+        nodes: &dyn Policies,
+        specs: &Specs,
+    ) -> Result<(), Error> {
+        let before = self.draft.items().len();
+        let result = self.try_command(ctx, command, nodes, specs);
+        if result.is_err() && self.draft.items().len() > before {
+            self.poisoned = true;
+        }
+        result
+    }
+
+    fn try_command(
+        &mut self,
+        ctx: &Context,
+        command: Command,
+        nodes: &dyn Policies,
+        specs: &Specs,
+    ) -> Result<(), Error> {
+        if let Command::Start(start) = &command
+            && let Some(digest) = spec_digest(&start.header)?
+        {
+            let bundle = specs.get(digest, || Ok(None))?;
+            let key = self.draft.run().key.clone();
+            let progress = Progress::new(bundle, &start.workflow_type, key).ok_or_else(|| {
+                Error::Invalid(format!("the bundle has no flow `{}`", start.workflow_type))
+            })?;
+            self.progress = Some(progress);
+        }
+        decide(&mut self.draft, ctx, command)?;
+        self.advance(ctx, nodes)
+    }
+
+    /// Moves a flow run on as far as it goes.
+    ///
+    /// # Errors
+    /// The flow's decision was refused.
+    pub fn advance(&mut self, ctx: &Context, nodes: &dyn Policies) -> Result<(), Error> {
+        let Some(progress) = &mut self.progress else { return Ok(()) };
+        let advanced = reflux_flow::advance(
+            &mut self.draft,
+            progress,
+            ctx,
+            nodes,
+            &mut self.observed,
+            STEP_BYTES_MAX,
+        );
+        match advanced {
+            Ok(Advance::Waiting) => self.more = false,
+            Ok(Advance::More) => self.more = true,
+            Err(reflux_flow::AdvanceError::Refused(rejection)) => {
+                return Err(Error::Rejected(rejection));
+            }
+            Err(reflux_flow::AdvanceError::Incoherent(error)) => {
+                return Err(Error::Corrupt(format!("run {}: {error}", self.draft.run().key)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The run as it is now, and what is to be appended for it.
+    pub fn finish(self, blobs: &mut codec::Blobs, scratch: &mut BytesMut) -> (Execution, Step) {
+        let (run, items) = self.draft.into_parts();
+        let mut wire = Vec::with_capacity(items.len());
+        let mut encoded = Vec::with_capacity(items.len());
+        let mut bytes = 0;
+        for item in &items {
+            let (logged, stored) = codec::encode(item, blobs, scratch);
+            bytes += stored.len() as u64;
+            wire.push(logged);
+            encoded.push(stored);
+        }
+        let execution = Execution {
+            run,
+            progress: self.progress,
+            items: self.items + items.len() as u64,
+            bytes: self.bytes + bytes,
+            indexed: self.indexed,
+            more: self.more,
+        };
+        let step = Step {
+            items,
+            wire,
+            encoded,
+            first_ordinal: self.items,
+            previous: self.indexed,
+            revives: self.revives,
+        };
+        (execution, step)
+    }
+}
+
+/// What has to happen now that this step is durable.
+pub(crate) fn effects_of(execution: &Execution, step: &Step) -> Vec<Effect> {
+    let mut all: Vec<Effect> =
+        step.items.iter().flat_map(|item| effects(execution.run(), item)).collect();
+    if step.revives {
+        all.extend(execution.run().effects());
+    }
+    all
+}
+
+fn spec_digest(header: &reflux_core::Header) -> Result<Option<[u8; 32]>, Error> {
+    let Some(payload) = payload::spec_of(header) else { return Ok(None) };
+    let digest = <[u8; 32]>::try_from(&*payload.data).map_err(|_| {
+        Error::Invalid("the header `reflux.spec` is not a digest of 32 bytes".into())
+    })?;
+    Ok(Some(digest))
+}
+
+/// Why a run failed, short enough for a list.
+fn error_text(ending: &Ending) -> Option<String> {
+    let text = match ending {
+        Ending::Failed { failure, .. } => failure.message.as_str(),
+        Ending::TimedOut { .. } => "the run took too long",
+        Ending::Terminated { reason } => reason,
+        Ending::Completed(_) | Ending::Canceled(_) | Ending::ContinuedAsNew => return None,
+    };
+    let mut end = text.len().min(ERROR_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).map(str::to_owned)
+}

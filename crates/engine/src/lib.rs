@@ -1,0 +1,44 @@
+//! Partitions: the only place where the run's state machine, the log and the store meet.
+//!
+//! ```text
+//! Engine ─ request ─→ Partition ─ record ─→ log
+//!    ▲                    │ durable
+//!    └── answer ──────────┼── effects ─→ Host (nodes), Router (other runs), Watches
+//!                         └── changes ─→ materialiser ─→ store
+//! ```
+//!
+//! Knows nothing of sockets, files of flows, or how a node works. Nothing is visible, replied or
+//! acted upon before it is durable.
+
+mod assembly;
+mod cache;
+mod codec;
+mod effect;
+mod engine;
+mod error;
+mod execution;
+mod host;
+mod keeper;
+mod layout;
+mod mailbox;
+mod materialise;
+mod partition;
+mod record;
+mod recover;
+mod request;
+mod router;
+mod specs;
+mod start;
+mod stepper;
+mod thread;
+mod timers;
+mod watch;
+
+pub use assembly::World;
+pub use engine::{Engine, LOCAL_QUEUE, Options, Usage};
+pub use error::Error;
+pub use host::{Attempt, Host};
+pub use request::{Answer, Ask, Lane, Reply, Request, Spec, WhenOpen, no_reply};
+pub use start::StartFlow;
+pub use stepper::Stepper;
+pub use watch::Change;

@@ -1,0 +1,129 @@
+//! Carries messages between runs, and requests to the partition of their slot.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::Sender;
+use reflux_core::{
+    Command, DeliveryFailure, Header, Message, Rejection, RunKey, SLOTS, Slot, Start, Target,
+};
+use reflux_flow::payload;
+
+use crate::Error;
+use crate::mailbox::Internal;
+use crate::request::{Ask, Lane, Reply, Request, Spec, WhenOpen, no_reply};
+use crate::specs::Specs;
+
+/// Knows which partition has which slots.
+pub(crate) struct Router {
+    /// The engine's own doors of the partitions, in order of their slots.
+    partitions: Vec<Sender<Internal>>,
+    specs: Arc<Specs>,
+    /// Messages that were sent and not answered, so that none is under way twice. Bounded by the
+    /// outboxes of open runs.
+    under_way: Mutex<BTreeSet<(RunKey, u64)>>,
+}
+
+impl Router {
+    pub fn new(partitions: Vec<Sender<Internal>>, specs: Arc<Specs>) -> Self {
+        Self { partitions, specs, under_way: Mutex::default() }
+    }
+
+    /// The partition of a workflow id: each owns a contiguous range of slots.
+    pub fn partition_of(&self, lane: &Lane) -> usize {
+        let slot = Slot::of(&lane.namespace, &lane.workflow_id);
+        usize::from(slot.0) * self.partitions.len() / usize::from(SLOTS)
+    }
+
+    /// Delivers a message of a run's outbox. The source is told how it went; what could not be
+    /// tried is tried again later by the source.
+    pub fn send(self: &Arc<Self>, source: &RunKey, seq: u64, target: Target, message: Message) {
+        if !self.lock().insert((source.clone(), seq)) {
+            return;
+        }
+        let lane = Lane { namespace: target.namespace.clone(), workflow_id: target.workflow_id };
+        let ask = match message {
+            Message::StartChild { start, .. } | Message::StartNext { start } => {
+                match self.start(target.run_id, &start) {
+                    Some(ask) => ask,
+                    None => return self.reply_to(source.clone(), seq)(Err(Error::Stopping)),
+                }
+            }
+            message => Ask::Command {
+                run_id: target.run_id,
+                first_run: target.first_run,
+                command: Command::Deliver { source: source.clone(), seq, message },
+            },
+        };
+        let reply = self.reply_to(source.clone(), seq);
+        self.request(Request { lane, ask, reply });
+    }
+
+    fn start(&self, run_id: Option<reflux_core::RunId>, start: &Arc<Start>) -> Option<Ask> {
+        Some(Ask::Start {
+            run_id: run_id?,
+            spec: self.spec(&start.header),
+            command: Box::new((**start).clone()),
+            when_open: WhenOpen::Refuse,
+        })
+    }
+
+    /// The bundle of a flow: a sub-flow may start in a partition that has not seen it.
+    fn spec(&self, header: &Header) -> Option<Spec> {
+        let digest = <[u8; 32]>::try_from(&*payload::spec_of(header)?.data).ok()?;
+        Some(Spec { digest, bytes: self.specs.bytes(&digest)? })
+    }
+
+    fn reply_to(self: &Arc<Self>, source: RunKey, seq: u64) -> Reply {
+        let router = self.clone();
+        Box::new(move |result| {
+            router.lock().remove(&(source.clone(), seq));
+            let outcome = match result {
+                Ok(_) => Ok(()),
+                Err(Error::Rejected(Rejection::AlreadyDone(_) | Rejection::AlreadyStarted)) => {
+                    Ok(())
+                }
+                Err(error) if error.is_retryable() => {
+                    return router.tell(&source, Internal::Stalled(source.clone()));
+                }
+                Err(Error::AlreadyStarted { .. }) => Err(DeliveryFailure::AlreadyExists),
+                Err(Error::Rejected(Rejection::LimitExceeded { .. })) => {
+                    Err(DeliveryFailure::SignalLimit)
+                }
+                Err(_) => Err(DeliveryFailure::NotFound),
+            };
+            router.answer(&source, seq, outcome);
+        })
+    }
+
+    fn answer(&self, source: &RunKey, seq: u64, outcome: Result<(), DeliveryFailure>) {
+        let command = match outcome {
+            Ok(()) => Command::AckOutbox { seq },
+            Err(reason) => Command::DeliveryFailed { seq, reason },
+        };
+        self.request(Request {
+            lane: Lane::of(source),
+            ask: Ask::Command { run_id: Some(source.run_id), first_run: None, command },
+            reply: no_reply(),
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<(RunKey, u64)>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request of the engine's own.
+    pub fn request(&self, request: Request) {
+        let partition = self.partition_of(&request.lane);
+        if let Some(sender) = self.partitions.get(partition) {
+            // A partition that has stopped is told again after the next boot: it is in the outbox.
+            drop(sender.send(Internal::Request(request)));
+        }
+    }
+
+    fn tell(&self, run: &RunKey, word: Internal) {
+        if let Some(sender) = self.partitions.get(self.partition_of(&Lane::of(run))) {
+            drop(sender.send(word));
+        }
+    }
+}

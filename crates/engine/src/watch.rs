@@ -1,0 +1,57 @@
+//! Those who follow a run as it goes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use reflux_core::{Item, RunKey};
+
+use crate::execution::Execution;
+
+/// What a slow watcher may leave unread. Past it the watch ends, and the watcher reads the history
+/// and watches again.
+const UNREAD_MAX: usize = 1024; // records of one run
+
+/// What a watcher is told.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// What the run went through, in order.
+    pub items: Arc<[Item]>,
+    /// Ordinal of the item after these.
+    pub next: u64,
+    /// Whether the run is closed now.
+    pub closed: bool,
+}
+
+/// The watchers of all runs.
+#[derive(Default)]
+pub struct Watches {
+    by_run: Mutex<BTreeMap<RunKey, Vec<Sender<Change>>>>,
+}
+
+impl Watches {
+    /// Follows a run from now on. The channel ends when the run closes, or when it was not read.
+    pub fn watch(&self, run: &RunKey) -> Receiver<Change> {
+        let (sender, receiver) = bounded(UNREAD_MAX);
+        self.lock().entry(run.clone()).or_default().push(sender);
+        receiver
+    }
+
+    pub(crate) fn tell(&self, run: &RunKey, items: Vec<Item>, execution: &Execution) {
+        let mut by_run = self.lock();
+        let Some(watchers) = by_run.get_mut(run) else { return };
+        let closed = !execution.run().is_open();
+        let change = Change { items: items.into(), next: execution.items(), closed };
+        watchers.retain(|watcher| match watcher.try_send(change.clone()) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+        });
+        if closed || watchers.is_empty() {
+            by_run.remove(run);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<RunKey, Vec<Sender<Change>>>> {
+        self.by_run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

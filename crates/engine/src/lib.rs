@@ -35,6 +35,7 @@ mod timers;
 mod watch;
 
 pub use assembly::World;
+pub use codec::references;
 pub use engine::{Engine, LOCAL_QUEUE, Options, Usage};
 pub use error::Error;
 pub use host::{Attempt, Host};

@@ -118,6 +118,8 @@ struct Waiting {
 /// A record that is not durable yet.
 struct Commit {
     seq: Seq,
+    /// As it was handed to the log.
+    record: Bytes,
     lanes: Vec<Lane>,
     runs: Vec<(Execution, Step)>,
     replies: Vec<(Reply, Answer)>,
@@ -553,13 +555,14 @@ impl Partition {
         let (before, within) = record::split(parts, building.bytes);
         for parts in before {
             let record = record::encode(self.parts.id, self.now, &[], &parts);
-            self.hand_over(record, class);
-            self.in_flight.push_back(Commit::of_blobs(self.tail, parts));
+            self.hand_over(record.clone(), class);
+            self.in_flight.push_back(Commit::of_blobs(self.tail, record, parts));
         }
         let record = record::encode(self.parts.id, self.now, &building.runs, &within);
-        self.hand_over(record, class);
+        self.hand_over(record.clone(), class);
         self.in_flight.push_back(Commit {
             seq: self.tail,
+            record,
             lanes: building.lanes,
             runs: building.runs,
             replies: building.replies,
@@ -608,18 +611,21 @@ impl Partition {
         }
     }
 
-    /// All appends under way have failed. A new epoch fences what may still be on its way; the tail
-    /// then says which records the log has.
+    /// All appends under way have failed. A new epoch fences what may still be on its way; reading
+    /// from the tail then tells which records the log has. A record of somebody else in their place
+    /// means that the partition is lost: nobody is told anything about what was in flight.
     fn resolve_unknown(&mut self) {
         let unresolved = std::mem::take(&mut self.unresolved);
-        if !unresolved.is_empty() {
-            let lease = match self.parts.log.acquire(self.parts.id) {
-                Ok(lease) => lease,
+        if let Some(first) = unresolved.first() {
+            let expected = Seq(first.seq.0.saturating_sub(1));
+            let records: Vec<Bytes> = unresolved.iter().map(|commit| commit.record.clone()).collect();
+            let resolved = match reflux_log::resolve(&*self.parts.log, self.parts.id, expected, &records) {
+                Ok(resolved) => resolved,
                 Err(error) => return self.fail(error.into()),
             };
-            self.epoch = lease.epoch;
-            for commit in unresolved {
-                if commit.seq <= lease.tail {
+            self.epoch = resolved.lease.epoch;
+            for (nth, commit) in unresolved.into_iter().enumerate() {
+                if nth < resolved.committed {
                     self.committed(commit);
                 } else {
                     self.forget(commit, &Error::Unavailable("the log did not answer".into()));
@@ -792,8 +798,8 @@ impl Default for Building {
 }
 
 impl Commit {
-    fn of_blobs(seq: Seq, blobs: Vec<wire::Blob>) -> Self {
-        Self { seq, lanes: Vec::new(), runs: Vec::new(), replies: Vec::new(), blobs }
+    fn of_blobs(seq: Seq, record: Bytes, blobs: Vec<wire::Blob>) -> Self {
+        Self { seq, record, lanes: Vec::new(), runs: Vec::new(), replies: Vec::new(), blobs }
     }
 }
 

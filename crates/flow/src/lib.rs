@@ -22,6 +22,8 @@ pub mod name;
 mod order;
 mod outputs;
 pub mod payload;
+#[doc(hidden)]
+pub mod planted;
 pub mod progress;
 pub mod scope;
 pub mod span;

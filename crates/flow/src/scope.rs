@@ -29,7 +29,7 @@ pub struct Scope {
 }
 
 /// What can be read of a step: `steps.x.output` (also `outputs`), `.status`, `.error`, `.visits`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct StepView {
     /// The output of the latest visit; null without one.
     pub output: Arc<Value>,

@@ -19,6 +19,7 @@ use std::time::Duration;
 use reflux_core::{Command, Context, Draft, EffectClass, Item, Rejection, decide};
 
 use crate::graph::{NodeRef, Retry};
+use crate::planted::Defect;
 use crate::progress::{Incoherent, Progress};
 
 /// What a flow needs to know of the nodes at the moment a step is scheduled. The answer is
@@ -79,7 +80,10 @@ pub fn advance(
     loop {
         observe(draft, progress, observed)?;
         let run = draft.run();
-        if !run.is_open() || !run.has_begun() || run.paused.is_some() {
+        // A paused run starts nothing, but it can be cancelled.
+        let is_paused = run.paused.is_some() && !progress.is_canceling();
+        let is_held = is_paused && !Defect::PausesStopNothing.is_planted();
+        if !run.is_open() || !run.has_begun() || is_held {
             return Ok(Advance::Waiting);
         }
         if draft.bytes() > bytes_max {

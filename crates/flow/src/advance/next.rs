@@ -13,6 +13,7 @@ use crate::duration;
 use crate::expr::ExprError;
 use crate::graph::{Action, ForEach, NodeRef, Step, StepId, Wait};
 use crate::payload;
+use crate::planted::Defect;
 use crate::progress::{
     Activation, Fanout, Mark, Phase, Progress, Route, Skip, StepFailed, WaitFor, When,
 };
@@ -40,7 +41,7 @@ impl Progress {
         if let Some(timer_id) = self.stale_timer() {
             return vec![Decision::CancelTimer { timer_id: timer_id.clone() }];
         }
-        if self.is_ending() {
+        if self.is_ending() && !(self.has_starts() && Defect::FailuresStopNothing.is_planted()) {
             return self.next_of_ending(nodes);
         }
         if let Some((parent, output)) = self.pending_spawn() {
@@ -90,8 +91,10 @@ impl Progress {
                 }
             };
             match holds {
-                Ok(true) => to.extend(rule.then.iter().cloned()),
-                Ok(false) => to.extend(rule.otherwise.iter().cloned()),
+                Ok(holds) if holds || Defect::RoutesIgnoreConditions.is_planted() => {
+                    to.extend(rule.then.iter().cloned());
+                }
+                Ok(_) => to.extend(rule.otherwise.iter().cloned()),
                 Err(error) => {
                     let activation = Activation::visit(step.id.clone(), visit);
                     return failed(&activation, "Condition", &error);
@@ -109,7 +112,7 @@ impl Progress {
                 Ok(holds) => mark(&Mark::When(When {
                     step: step.id.clone(),
                     visit: activation.visit,
-                    holds,
+                    holds: holds || Defect::WhenAlwaysHolds.is_planted(),
                 })),
                 Err(error) => failed(&activation, "Condition", &error),
             }];

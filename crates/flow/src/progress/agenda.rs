@@ -7,21 +7,26 @@ use serde_json::Value;
 
 use super::{Activation, Ending, Phase, Progress};
 use crate::graph::{Step, StepId};
+use crate::planted::Defect;
 
 impl Progress {
     /// Whether something of the agenda can be decided now.
     pub fn has_agenda(&self) -> bool {
+        !self.closed
+            && (!self.agenda.stale_timers.is_empty()
+                || (self.has_starts() && !self.is_ending())
+                || (self.is_ending() && self.is_still())
+                || self.is_quiet())
+    }
+
+    /// Whether something is left to start.
+    pub(crate) fn has_starts(&self) -> bool {
         let agenda = &self.agenda;
-        let starts = !agenda.spawns.is_empty()
+        !agenda.spawns.is_empty()
             || !agenda.routes.is_empty()
             || !agenda.skips.is_empty()
             || !agenda.ready.is_empty()
-            || !agenda.fanning.is_empty();
-        !self.closed
-            && (!agenda.stale_timers.is_empty()
-                || (starts && !self.is_ending())
-                || (self.is_ending() && self.is_still())
-                || self.is_quiet())
+            || !agenda.fanning.is_empty()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -61,7 +66,8 @@ impl Progress {
     }
 
     pub(crate) fn stale_timer(&self) -> Option<&Arc<str>> {
-        self.agenda.stale_timers.first()
+        let first = self.agenda.stale_timers.first();
+        first.filter(|_| !Defect::StaleTimersStay.is_planted())
     }
 
     pub(crate) fn pending_spawn(&self) -> Option<(&str, &Value)> {
@@ -90,7 +96,8 @@ impl Progress {
 
     /// The succeeded step to be taken back next.
     pub(crate) fn next_undo(&self) -> Option<usize> {
-        self.undoable.last().copied()
+        let newest = self.undoable.last();
+        if Defect::OldestUndoneFirst.is_planted() { self.undoable.first() } else { newest }.copied()
     }
 
     pub(crate) fn activities_to_stop(&self) -> impl Iterator<Item = EventId> {

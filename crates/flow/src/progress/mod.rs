@@ -38,7 +38,7 @@ pub const APPROVAL_SIGNAL: &str = "reflux.approve";
 const SIGNALS_KEPT_MAX: usize = 10_000; // Temporal's bound on the signals of one run
 
 /// Where a run stands on its graph.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Progress {
     bundle: Arc<Bundle>,
     flow: Arc<Flow>,
@@ -69,7 +69,7 @@ pub struct Progress {
 }
 
 /// Work that has begun and not ended.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 struct Open {
     activities: BTreeMap<EventId, Activation>,
     children: BTreeMap<EventId, Activation>,
@@ -83,7 +83,7 @@ struct Open {
 }
 
 /// What is to be decided next, in the order in which it is taken up.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 struct Agenda {
     /// Timers whose wait ended otherwise.
     stale_timers: BTreeSet<Arc<str>>,

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::graph::{Action, StepId, Wait};
 use crate::payload;
+use crate::planted::Defect;
 
 /// An event that does not fit the flow: a damaged history, or a bug of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -285,6 +286,7 @@ impl Progress {
         let name = wait.signal.as_deref().unwrap_or(APPROVAL_SIGNAL);
         let early = self.signals.get_mut(name).and_then(|queue| {
             let at = match wait.signal {
+                Some(_) if Defect::NewestSignalFirst.is_planted() => queue.len().checked_sub(1)?,
                 Some(_) => 0,
                 None => queue.iter().position(|value| decides(value, &wait.activation))?,
             };
@@ -366,7 +368,7 @@ impl Progress {
 /// Whether an approval signal is meant for that activation: it names it, or names none.
 fn decides(value: &Value, activation: &str) -> bool {
     match value.get("step").and_then(Value::as_str) {
-        Some(step) => step == activation,
+        Some(step) => step == activation || Defect::ApprovalsForAnyStep.is_planted(),
         None => true,
     }
 }
@@ -375,7 +377,7 @@ fn decision(value: &Value) -> Result<Value, Value> {
     let field = |name: &str| value.get(name).cloned().unwrap_or(Value::Null);
     let approved = value.get("approved").and_then(Value::as_bool).unwrap_or(false);
     let output = json!({ "approved": approved, "by": field("by"), "comment": field("comment") });
-    if approved {
+    if approved || Defect::RefusalsApprove.is_planted() {
         return Ok(output);
     }
     let by = value.get("by").and_then(Value::as_str).unwrap_or("somebody");

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::graph::Step;
+use crate::planted::Defect;
 use crate::scope::StepView;
 
 /// Where one step stands.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StepState {
     /// What it is doing.
     pub phase: Phase,
@@ -59,7 +60,7 @@ pub enum Outcome {
 }
 
 /// A `for_each` that is under way.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Fan {
     pub items: Vec<Arc<Value>>,
     /// The next item to be started.
@@ -73,7 +74,9 @@ pub(super) struct Fan {
 impl Fan {
     /// Whether another item may start now.
     pub fn has_room(&self) -> bool {
-        self.error.is_none() && self.running < self.concurrency && self.next < self.items.len()
+        let has_room =
+            self.running < self.concurrency || Defect::ItemsUnbounded.is_planted();
+        self.error.is_none() && has_room && self.next < self.items.len()
     }
 
     /// Whether nothing of it is left to wait for.
@@ -83,7 +86,7 @@ impl Fan {
 }
 
 /// The steps that a visit spawned and that it waits for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Spawned {
     pub children: Vec<usize>,
     pub open: usize,

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::step::{Fan, Spawned};
 use super::{Activation, Ending, Outcome, Phase, Progress};
 use crate::graph::{Action, Join};
+use crate::planted::Defect;
 use crate::scope::StepView;
 
 impl Progress {
@@ -117,7 +118,9 @@ impl Progress {
         fan.running -= 1;
         match result {
             Ok(output) => {
-                if let Some(place) = fan.outputs.get_mut(item as usize) {
+                let came = Defect::OutputsAsTheyCome.is_planted();
+                let came = came.then(|| fan.outputs.iter().position(Value::is_null)).flatten();
+                if let Some(place) = fan.outputs.get_mut(came.unwrap_or(item as usize)) {
                     *place = output;
                 }
             }
@@ -195,7 +198,8 @@ impl Progress {
     fn route_failure(&mut self, at: usize, visit: u32, error: Arc<Value>) {
         let flow = self.flow.clone();
         let own = flow.steps.get(at).is_some_and(|step| !step.on_failure.is_empty());
-        let inherited = !flow.on_failure.is_empty() && !self.handlers.contains(&at);
+        let handler = self.handlers.contains(&at) && !Defect::HandlersHandleThemselves.is_planted();
+        let inherited = !flow.on_failure.is_empty() && !handler;
         if own || inherited {
             self.error = Some(error);
             self.agenda.routes.insert((at, visit, false));
@@ -234,7 +238,7 @@ impl Progress {
         state.fan = None;
         state.spawned = None;
         let status = match outcome {
-            Outcome::Succeeded => "succeeded",
+            Outcome::Succeeded => "completed",
             Outcome::Failed => "failed",
             Outcome::Skipped => "skipped",
         };
@@ -272,17 +276,20 @@ impl Progress {
     fn consider(&mut self, at: usize) {
         let flow = self.flow.clone();
         let (Some(step), Some(state)) = (flow.steps.get(at), self.steps.get(at)) else { return };
-        if state.unmet > 0 || state.phase != Phase::Idle {
+        let first = step.join == Join::Any && Defect::AnyJoinsTheFirst.is_planted();
+        if (state.unmet > 0 && !first) || state.phase != Phase::Idle {
             return;
         }
         match (step.join, state.need_succeeded, state.need_failed, state.need_skipped) {
             (Join::Any, true, _, _) => self.make_ready(at),
             // A failed need that a route handled leaves the step unreached.
             (Join::Any, false, true, _) | (Join::All, _, true, _) => {}
-            (Join::Any, false, false, Some(need)) | (Join::All, _, false, Some(need)) => {
+            (Join::Any, false, false, Some(need)) | (Join::All, _, false, Some(need))
+                if !Defect::SkipsStop.is_planted() =>
+            {
                 self.agenda.skips.insert((at, need));
             }
-            (Join::Any, false, false, None) | (Join::All, _, false, None) => self.make_ready(at),
+            (Join::Any, false, false, _) | (Join::All, _, false, _) => self.make_ready(at),
         }
     }
 
@@ -293,7 +300,8 @@ impl Progress {
         let (Some(step), Some(state)) = (flow.steps.get(at), self.steps.get_mut(at)) else {
             return;
         };
-        if state.visits.saturating_add(state.queued) >= step.max_visits {
+        let visits = state.visits.saturating_add(state.queued);
+        if visits >= step.max_visits && !Defect::VisitsUnbounded.is_planted() {
             let error = json!({
                 "step": step.id.to_string(),
                 "kind": "MaxVisits",

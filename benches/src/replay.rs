@@ -1,0 +1,65 @@
+//! Folding a history from its bytes.
+
+use std::time::Instant;
+
+use prost::Message as _;
+use reflux_core::{Item, RunKey};
+use reflux_proto::reflux::v1 as wire;
+use serde_json::json;
+
+use crate::bed::{Bed, Bench, Figure, chain};
+
+const LENGTH: usize = 2_000;
+const TIMES: usize = 50;
+
+/// Events in a second: decoded, applied, and observed by the flow.
+pub fn run(bed: &Bed) -> Vec<Figure> {
+    let place = bed.place();
+    let bench = Bench::open(place.path());
+    let flow = chain(LENGTH);
+    let start = bench.start(&flow, "history".to_owned(), &json!({ "n": 1 }));
+    let key = RunKey {
+        namespace: start.namespace.clone(),
+        workflow_id: start.workflow_id.clone(),
+        run_id: start.run_id,
+    };
+    let watch = bench.engine.watch(&key);
+    bench.engine.start(start).expect("it starts");
+    while !watch.recv().expect("it is told of the end").closed {}
+    let items = bench.engine.items(&key).expect("its items");
+    bench.close();
+
+    let events = items.iter().filter(|item| matches!(item, Item::Event(_))).count();
+    let encoded: Vec<bytes::Bytes> =
+        items.iter().map(|item| item.encode().encode_to_vec().into()).collect();
+    let decode = || {
+        encoded.iter().map(|bytes| {
+            Item::decode(wire::Item::decode(bytes.clone()).expect("an item")).expect("an item")
+        })
+    };
+    let started = Instant::now();
+    for _ in 0..TIMES {
+        let run = reflux_core::replay(key.clone(), decode().map(Ok::<_, reflux_core::ReplayError>));
+        assert!(run.expect("it replays").closed.is_some());
+    }
+    let core = (events * TIMES) as f64 / started.elapsed().as_secs_f64();
+
+    let bundle = std::sync::Arc::new(reflux_flow::Bundle::from_bytes(&flow.spec.bytes).expect("a bundle"));
+    let started = Instant::now();
+    for _ in 0..TIMES {
+        let mut progress =
+            reflux_flow::Progress::new(bundle.clone(), &flow.name, key.clone()).expect("a flow");
+        let mut run = reflux_core::Run::new(key.clone());
+        for item in decode() {
+            reflux_core::apply(&mut run, &item).expect("it applies");
+            if let Item::Event(event) = &item {
+                progress.observe(event).expect("it fits the flow");
+            }
+        }
+    }
+    let whole = (events * TIMES) as f64 / started.elapsed().as_secs_f64();
+    vec![
+        Figure::new("replay from bytes", core, "events/s").bar(500_000.0, 250_000.0).note("deltas not counted"),
+        Figure::new("replay from bytes, the flow's state too", whole, "events/s"),
+    ]
+}

@@ -1,0 +1,137 @@
+//! `resume`.
+
+use std::sync::Arc;
+
+use reflux_flow::graph::Bundle;
+use reflux_server::Error;
+use reflux_server::protocol::{ListRuns, Request, Row};
+use reflux_server::story::{Story, Telling};
+use serde_json::Value;
+
+use super::{Done, project};
+use crate::cli::Global;
+use crate::failure::{INTERRUPTED, OK};
+use crate::live::{Followed, Session};
+use crate::out::Out;
+use crate::outcome;
+
+/// Most open runs that are followed one after the other; the others go on as well.
+const FOLLOWED_MAX: usize = 1000;
+
+/// Go on with runs that were left open.
+///
+/// Whatever was left open goes on as soon as this or `run` works in the project. With a run, this
+/// follows it to its end; without one it follows all, until each is closed or waits for a person.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Run id, the beginning of one, workflow id, or `last`
+    run: Option<String>,
+}
+
+pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
+    let project = project(global)?;
+    if !project.data().is_dir() {
+        return Err(Error::not_found(format!("no runs in {}", project.root().display()))
+            .suggest("start one with `reflux run FLOW`, or name another project with --dir")
+            .into());
+    }
+    let mut session = Session::open(&project)?;
+    let (code, interrupted) = match &args.run {
+        Some(name) => one(&mut session, name, out)?,
+        None => all(&mut session, out)?,
+    };
+    session.close(interrupted, out);
+    Ok(code.into())
+}
+
+fn one(session: &mut Session, name: &str, out: &Out) -> Result<(u8, bool), Error> {
+    let row = session.client()?.find(name)?;
+    let story = super::story(session.client()?, &row)?;
+    if story.waits_for.iter().any(|wait| wait.kind == "resume") {
+        session.client()?.act(Request::Unpause { run: row.run.clone() })?;
+    }
+    if story.closed.is_some() {
+        out.note(format!("run {} is closed already: {}", row.run.run_id, story.status));
+    }
+    match follow(session, &row, false, out)? {
+        Followed::Closed(story) | Followed::ForPeople(story) => {
+            report(&story, out);
+            outcome::print(&story, out);
+            Ok((outcome::code(&story), false))
+        }
+        Followed::Interrupted => {
+            out.note(format!("left; go on with `reflux resume {}`", row.run.run_id));
+            Ok((INTERRUPTED, true))
+        }
+    }
+}
+
+fn all(session: &mut Session, out: &Out) -> Result<(u8, bool), Error> {
+    let wanted = ListRuns {
+        statuses: vec!["running".to_owned()],
+        limit: FOLLOWED_MAX,
+        ..ListRuns::default()
+    };
+    let (mut open, _) = session.client()?.list(wanted)?;
+    open.reverse(); // the oldest first
+    if open.is_empty() {
+        out.note("no run is open");
+    } else {
+        out.note(format!("{} open", count(open.len())));
+    }
+    let mut worst = OK;
+    let mut results = Vec::new();
+    for row in &open {
+        match follow(session, row, true, out)? {
+            Followed::Closed(story) => {
+                report(&story, out);
+                worst = worse(worst, outcome::code(&story));
+                results.push(outcome::as_json(&story));
+            }
+            Followed::ForPeople(story) => results.push(outcome::as_json(&story)),
+            Followed::Interrupted => {
+                out.note("left; go on with `reflux resume`");
+                return Ok((INTERRUPTED, true));
+            }
+        }
+    }
+    if out.is_json() {
+        out.value(&Value::Array(results));
+    }
+    Ok((worst, false))
+}
+
+fn follow(
+    session: &mut Session,
+    row: &Row,
+    people_are_enough: bool,
+    out: &Out,
+) -> Result<Followed, Error> {
+    let items = session.client()?.history(&row.run)?;
+    let definition = match Telling::digest(&items) {
+        Some(digest) => session.client()?.definition(&digest)?,
+        None => None,
+    };
+    let bundle = definition.and_then(|text| Bundle::from_bytes(text.as_bytes()).ok());
+    drop(items);
+    session.follow(&row.run, bundle.map(Arc::new), people_are_enough, out)
+}
+
+fn report(story: &Story, out: &Out) {
+    out.note(format!("{} {} {}", story.flow, story.run_id, story.status));
+}
+
+fn count(runs: usize) -> String {
+    if runs == 1 { "1 run is".to_owned() } else { format!("{runs} runs are") }
+}
+
+/// A failure is worse than an end from outside, which is worse than a handled failure.
+fn worse(one: u8, other: u8) -> u8 {
+    let rank = |code| match code {
+        crate::failure::FAILED => 3,
+        crate::failure::ENDED => 2,
+        crate::failure::HANDLED => 1,
+        _ => 0,
+    };
+    if rank(other) > rank(one) { other } else { one }
+}

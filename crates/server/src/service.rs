@@ -1,0 +1,413 @@
+//! Answers requests from an engine, the same for a caller in this process and one at the socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::RecvTimeoutError;
+use reflux_core::{
+    Command, EventId, Item, RequestCancel, Resolution as CoreResolution, RunId, Signal, Suspend,
+    Terminate, Timestamp, application_failure,
+};
+use reflux_engine::{Engine, Lane, Spec, StartFlow, WhenOpen};
+use reflux_flow::graph::Bundle;
+use reflux_flow::input::check_input;
+use reflux_flow::payload;
+use reflux_store::{Filter, Position, Summary};
+use uuid::Uuid;
+
+use crate::catalogue::Nodes;
+use crate::host::LocalHost;
+use crate::protocol::{
+    ListRuns, NAMESPACE, Request, Resolution, Response, Row, RunRef, StartRun, WireItem,
+    status_name, status_of,
+};
+use crate::secrets::Secrets;
+use crate::{Config, Error, Kind, Project, clock};
+
+/// How often a follower is told that the run is still there: so that one who has gone is noticed.
+const ALIVE_EVERY: Duration = Duration::from_secs(10);
+/// Most rows that are looked at to find a run by the beginning of its id.
+const FIND_PAGES_MAX: usize = 100;
+/// Shortest beginning of a run id.
+const PREFIX_CHARS_MIN: usize = 4;
+
+/// Answers requests.
+pub struct Service {
+    engine: Engine,
+    host: Arc<LocalHost>,
+    project: Project,
+    identity: Arc<str>,
+}
+
+/// Takes answers; `false` when nobody listens any more.
+pub type Sink<'a> = &'a mut dyn FnMut(Response) -> bool;
+
+impl Service {
+    /// A service over an engine and its host.
+    pub fn new(engine: Engine, host: Arc<LocalHost>, project: Project) -> Self {
+        let user = std::env::var("USER").unwrap_or_else(|_| "cli".to_owned());
+        Self { engine, host, project, identity: user.into() }
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The host.
+    pub fn host(&self) -> &Arc<LocalHost> {
+        &self.host
+    }
+
+    /// Reads nodes and secrets again: a caller at the socket may have changed them.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn reload(&self) -> Result<(), Error> {
+        let (nodes, secrets) = load(&self.project)?;
+        self.host.replace(nodes, secrets);
+        Ok(())
+    }
+
+    /// Answers a request: any number of items for those that stream, and one last answer.
+    pub fn answer(&self, request: Request, sink: Sink<'_>) {
+        let answer = match request {
+            Request::Items { run, follow } => {
+                self.items(&run, follow, sink).map(|()| Response::End)
+            }
+            other => self.one(other),
+        };
+        sink(answer.unwrap_or_else(Response::Error));
+    }
+
+    fn one(&self, request: Request) -> Result<Response, Error> {
+        match request {
+            Request::Ping => Ok(Response::Pong {
+                pid: std::process::id(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+            }),
+            Request::Start(start) => self.start(*start),
+            Request::Signal { run, name, data } => {
+                let signal = Signal {
+                    name: name.into(),
+                    input: payload::of_value(&data),
+                    identity: self.identity.clone(),
+                    request_id: Uuid::now_v7().to_string().into(),
+                    ..Signal::default()
+                };
+                self.command(&run, Command::Signal(signal))
+            }
+            Request::Cancel { run, reason } => self.command(
+                &run,
+                Command::RequestCancel(RequestCancel {
+                    reason: reason.into(),
+                    identity: self.identity.clone(),
+                    request_id: Uuid::now_v7().to_string().into(),
+                }),
+            ),
+            Request::Terminate { run, reason } => self.command(
+                &run,
+                Command::Terminate(Terminate {
+                    reason: reason.into(),
+                    identity: self.identity.clone(),
+                    ..Terminate::default()
+                }),
+            ),
+            Request::Resolve { run, scheduled, resolution } => {
+                let resolution = match resolution {
+                    Resolution::Retry => CoreResolution::Retry,
+                    Resolution::Complete(output) => {
+                        CoreResolution::Complete(payload::of_value(&output))
+                    }
+                    Resolution::Fail(message) => CoreResolution::Fail(Arc::new(
+                        application_failure(message, "Resolved", true),
+                    )),
+                };
+                let scheduled = EventId(scheduled);
+                self.command(
+                    &run,
+                    Command::Resolve { scheduled, resolution, identity: self.identity.clone() },
+                )
+            }
+            Request::Unpause { run } => self.command(
+                &run,
+                Command::Unpause(Suspend { identity: self.identity.clone(), ..Suspend::default() }),
+            ),
+            Request::Find { name } => {
+                let found = self.settled(self.find(&name)?)?;
+                Ok(Response::Run(Row::of(&found, clock::now())))
+            }
+            Request::List(wanted) => self.list(&wanted),
+            Request::Items { .. } => Err(Error::invalid("items are a stream")),
+            Request::Definition { digest } => {
+                Ok(Response::Definition { bytes: self.definition(&digest) })
+            }
+            Request::StateHash => {
+                let hash = self.engine.state_hash()?;
+                Ok(Response::StateHash { hash: hex(&hash) })
+            }
+            Request::Backup { url } => {
+                let manifest = self.engine.backup(&url)?;
+                Ok(Response::BackedUp {
+                    runs: manifest.partitions.iter().map(|partition| partition.entities).sum(),
+                    bytes: manifest.partitions.iter().map(|partition| partition.bytes).sum(),
+                })
+            }
+        }
+    }
+
+    fn start(&self, start: StartRun) -> Result<Response, Error> {
+        let bytes = start.bundle.into_bytes();
+        let bundle = Bundle::from_bytes(&bytes).map_err(|problems| {
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            Error::invalid(problems.join("; "))
+                .suggest("check the definition with `reflux validate`")
+        })?;
+        let flow = bundle.flows.get(&start.flow).ok_or_else(|| {
+            Error::invalid(format!("the definition has no flow `{}`", start.flow))
+        })?;
+        let input = check_input(flow, start.input).map_err(|problems| {
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            Error::invalid(problems.join("; "))
+        })?;
+        let run_id = RunId(Uuid::now_v7());
+        let digest = *blake3::hash(&bytes).as_bytes();
+        self.remember(&digest, &bytes);
+        let answer = self.engine.start(StartFlow {
+            namespace: NAMESPACE.into(),
+            workflow_id: start
+                .workflow_id
+                .unwrap_or_else(|| workflow_id(&start.flow, run_id))
+                .into(),
+            run_id,
+            spec: Spec { digest, bytes: bytes.into() },
+            flow: start.flow.into(),
+            input: payload::of_value(&input),
+            request_id: start.request_id.into(),
+            when_open: if start.use_existing { WhenOpen::UseExisting } else { WhenOpen::Refuse },
+            identity: self.identity.clone(),
+        })?;
+        Ok(Response::Started { run: RunRef::from(&answer.run), existing: answer.existing })
+    }
+
+    fn command(&self, run: &RunRef, command: Command) -> Result<Response, Error> {
+        let answer = self.engine.command(Lane::of(&run.key()), Some(run.run_id), command)?;
+        Ok(Response::Done { status: status_name(answer.status).to_owned() })
+    }
+
+    fn find(&self, name: &str) -> Result<Summary, Error> {
+        let missing = || {
+            Error::not_found(format!("no run `{name}`"))
+                .suggest("see `reflux list`; a run is named by its id, the beginning of it, its workflow id, or `last`")
+        };
+        if name == "last" {
+            let page = self.engine.list(&Filter::all(NAMESPACE), None, 1)?;
+            return page.runs.into_iter().next().ok_or_else(|| {
+                Error::not_found("there are no runs yet")
+                    .suggest("start one with `reflux run FLOW`")
+            });
+        }
+        if let Ok(id) = Uuid::parse_str(name) {
+            return self.engine.find(NAMESPACE, RunId(id))?.ok_or_else(missing);
+        }
+        let lane = Lane { namespace: NAMESPACE.into(), workflow_id: name.into() };
+        if let Some(key) = self.engine.current(&lane)?
+            && let Some(summary) = self.engine.summary(&key)?
+        {
+            return Ok(summary);
+        }
+        let is_prefix = name.len() >= PREFIX_CHARS_MIN
+            && name.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+        if !is_prefix {
+            return Err(missing());
+        }
+        let mut found = self.with_prefix(&name.to_lowercase())?.into_iter();
+        match (found.next(), found.next()) {
+            (None, _) => Err(missing()),
+            (Some(only), None) => Ok(only),
+            (Some(one), Some(other)) => {
+                Err(Error::invalid(format!("`{name}` is the beginning of several run ids"))
+                    .suggest(format!(
+                        "write more of it: {} or {}",
+                        one.key.run_id, other.key.run_id
+                    )))
+            }
+        }
+    }
+
+    /// The run after everything that was asked of it before: after a boot, its recovery too.
+    fn settled(&self, found: Summary) -> Result<Summary, Error> {
+        if !found.is_open() {
+            return Ok(found);
+        }
+        // Commands to one run are decided one after the other, and this one changes nothing that
+        // would not change by itself.
+        let woken =
+            self.engine.command(Lane::of(&found.key), Some(found.key.run_id), Command::Wake);
+        if let Err(error) = woken {
+            tracing::debug!(run = %found.key, %error, "cannot wait for what was asked of the run before");
+        }
+        Ok(self.engine.summary(&found.key)?.unwrap_or(found))
+    }
+
+    /// Up to two runs whose ids begin so.
+    fn with_prefix(&self, prefix: &str) -> Result<Vec<Summary>, Error> {
+        let filter = Filter { text: Some(prefix.into()), ..Filter::all(NAMESPACE) };
+        let mut found = Vec::new();
+        let mut after = None;
+        for _ in 0..FIND_PAGES_MAX {
+            let page = self.engine.list(&filter, after, reflux_store::PAGE_RUNS_MAX)?;
+            found.extend(
+                page.runs.into_iter().filter(|run| run.key.run_id.to_string().starts_with(prefix)),
+            );
+            after = page.next;
+            if found.len() > 1 || after.is_none() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    fn list(&self, wanted: &ListRuns) -> Result<Response, Error> {
+        let statuses: Result<Vec<_>, Error> =
+            wanted.statuses.iter().map(|name| status_of(name)).collect();
+        let filter = Filter {
+            workflow_type: wanted.flow.as_deref().map(Arc::from),
+            statuses: statuses?,
+            started_from: wanted.since.map(Timestamp),
+            ..Filter::all(NAMESPACE)
+        };
+        let mut after = match &wanted.after {
+            Some(token) => Some(position(token)?),
+            None => None,
+        };
+        let limit = wanted.limit.clamp(1, reflux_store::PAGE_RUNS_MAX);
+        let now = clock::now();
+        let mut runs = Vec::new();
+        // A page may be short although more follow.
+        loop {
+            let page = self.engine.list(&filter, after, limit - runs.len())?;
+            runs.extend(page.runs.iter().map(|run| Row::of(run, now)));
+            after = page.next;
+            if runs.len() >= limit || after.is_none() {
+                break;
+            }
+        }
+        Ok(Response::Page { runs, next: after.map(|place| hex(&place.to_bytes())) })
+    }
+
+    fn items(&self, run: &RunRef, follow: bool, sink: Sink<'_>) -> Result<(), Error> {
+        let key = run.key();
+        let mut sent = 0_u64;
+        loop {
+            // Watched before it is read, so that nothing falls between.
+            let changes = follow.then(|| self.engine.watch(&key));
+            let mut closed = false;
+            for item in self
+                .engine
+                .items(&key)?
+                .into_iter()
+                .skip(usize::try_from(sent).unwrap_or(usize::MAX))
+            {
+                sent += 1;
+                closed |= closes(&item);
+                if !sink(Response::Item { item: WireItem(item) }) {
+                    return Ok(());
+                }
+            }
+            let Some(changes) = changes.filter(|_| !closed) else { return Ok(()) };
+            loop {
+                match changes.recv_timeout(ALIVE_EVERY) {
+                    Ok(change) => {
+                        let count = u64::try_from(change.items.len()).unwrap_or(0);
+                        let first = change.next.saturating_sub(count);
+                        if first > sent {
+                            break; // something was missed: read again
+                        }
+                        for item in
+                            change.items.iter().skip(usize::try_from(sent - first).unwrap_or(0))
+                        {
+                            sent += 1;
+                            if !sink(Response::Item { item: WireItem(item.clone()) }) {
+                                return Ok(());
+                            }
+                        }
+                        if change.closed {
+                            return Ok(());
+                        }
+                    }
+                    Err(RecvTimeoutError::Timeout) if sink(Response::Alive) => {}
+                    Err(RecvTimeoutError::Timeout) => return Ok(()),
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            }
+        }
+    }
+
+    /// Keeps a definition for those who look at its runs later. The run itself has its own copy.
+    fn remember(&self, digest: &[u8; 32], bytes: &[u8]) {
+        let dir = self.project.dir().join("definitions");
+        let path = dir.join(format!("{}.json", hex(digest)));
+        if !path.exists() {
+            let written = std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&path, bytes));
+            if let Err(error) = written {
+                tracing::warn!(path = %path.display(), %error, "cannot keep the definition");
+            }
+        }
+    }
+
+    fn definition(&self, digest: &str) -> Option<String> {
+        let is_digest = digest.len() == 64 && digest.chars().all(|c| c.is_ascii_hexdigit());
+        let path = self.project.dir().join("definitions").join(format!("{digest}.json"));
+        let text = is_digest.then(|| std::fs::read_to_string(path).ok()).flatten()?;
+        // A file that was cut short by a crash is no definition.
+        (blake3::hash(text.as_bytes()).to_hex().as_str() == digest).then_some(text)
+    }
+}
+
+/// The nodes and secrets of a project.
+///
+/// # Errors
+/// What is wrong with its configuration, its node files or its secrets.
+pub fn load(project: &Project) -> Result<(Nodes, Secrets), Error> {
+    let config = Config::load(project)?;
+    let secrets = Secrets::load(project, &config, environment())?;
+    let nodes = Nodes::load(project, &config).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Error::invalid(lines.join("\n")).suggest("mend the node files, or move them out of nodes/")
+    })?;
+    Ok((nodes, secrets))
+}
+
+/// Variables of the environment that are text.
+pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// Whether an item closes its run.
+pub fn closes(item: &Item) -> bool {
+    matches!(item, Item::Event(event) if event.kind.closes_run())
+}
+
+/// `fetch-map-deliver-3f9c21ab`: readable, and not taken.
+fn workflow_id(flow: &str, run_id: RunId) -> String {
+    let slug: String = flow
+        .chars()
+        .map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .collect();
+    let id = run_id.0.simple().to_string();
+    format!("{slug}-{}", id.get(24..).unwrap_or_default())
+}
+
+fn position(token: &str) -> Result<Position, Error> {
+    let digits =
+        |at: usize| token.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+    let bytes: Option<Vec<u8>> = (0..token.len()).step_by(2).map(digits).collect();
+    let place = Position::from_bytes(&bytes.unwrap_or_default());
+    place.map_err(|error| Error::new(Kind::Invalid, error.to_string()))
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

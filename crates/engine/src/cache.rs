@@ -51,6 +51,10 @@ impl Cache {
         self.runs.remove(key)
     }
 
+    pub fn has(&self, key: &RunKey) -> bool {
+        self.runs.contains_key(key)
+    }
+
     /// A run that was looked at and not changed.
     pub fn put_back(&mut self, execution: Execution) {
         let key = execution.run().key.clone();

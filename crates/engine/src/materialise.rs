@@ -9,7 +9,7 @@ use reflux_store::Changes;
 use crate::mailbox::Internal;
 
 /// Records that wait for the store. Past it the partitions wait.
-pub(crate) const QUEUE_MAX: usize = 256; // 128 MiB at the largest record, some 10 MiB at ordinary ones
+pub(crate) const QUEUE_MAX: usize = 64; // 32 MiB at the largest record, some 3 MiB at ordinary ones
 
 /// Records written in one batch of the store.
 const BATCH_MAX: usize = 64; // amortises the batch and keeps it short

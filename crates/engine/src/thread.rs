@@ -1,6 +1,7 @@
 //! Drives one partition in a process: an OS thread of its own, because the store may block.
 
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{never, select};
 use reflux_core::Timestamp;
@@ -14,9 +15,17 @@ const DRAIN_MAX: usize = 256; // a turn stays below a millisecond
 /// Longest sleep: a clock that jumps ahead is noticed within it.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 
-/// The wall clock.
+/// The time: the wall clock, but never slower than the steady clock since the process began. A
+/// wall clock that is set back makes no timer late, one that is set ahead (or a machine that wakes
+/// up) fires what is due.
 pub(crate) fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    static BEGAN: OnceLock<(Instant, Timestamp)> = OnceLock::new();
+    let (instant, began) = *BEGAN.get_or_init(|| (Instant::now(), wall()));
+    wall().max(began.after(instant.elapsed()))
+}
+
+fn wall() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
     Timestamp(i64::try_from(since.unwrap_or_default().as_nanos()).unwrap_or(i64::MAX))
 }
 

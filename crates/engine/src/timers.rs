@@ -19,15 +19,16 @@ pub(crate) struct Timers {
     by_run: BTreeMap<RunKey, Timestamp>,
     /// Every due before it is here.
     horizon: Timestamp,
-    /// A look into the store is under way that will move the horizon here.
-    next_horizon: Option<Timestamp>,
+    /// A look into the store is under way: it will move the horizon here, and needs the store to
+    /// have every record up to this one.
+    next_horizon: Option<(Timestamp, u64)>,
 }
 
 impl Timers {
     /// Notes that a run is due; far ones are left to the store. Earlier notes of the run are
     /// lowered, never raised: a wake that comes early finds nothing to do.
     pub fn note(&mut self, due: Timestamp, run: &RunKey) {
-        if due >= self.next_horizon.unwrap_or(self.horizon) {
+        if due >= self.next_horizon.map_or(self.horizon, |(horizon, _)| horizon) {
             return;
         }
         match self.by_run.get(run) {
@@ -69,18 +70,17 @@ impl Timers {
 
     /// Begins a look into the store, if the window has got short: dues before the answer's
     /// horizon are kept from now on, so that none falls between the look and its answer.
-    pub fn begin_look(&mut self, now: Timestamp) -> bool {
+    /// Dues of records after `durable` are noted here by themselves.
+    pub fn begin_look(&mut self, now: Timestamp, durable: u64) {
         let short = self.horizon.0.saturating_sub(half_window()) <= now.0;
-        if self.next_horizon.is_some() || !short {
-            return false;
+        if self.next_horizon.is_none() && short {
+            self.next_horizon = Some((now.after(WINDOW), durable));
         }
-        self.next_horizon = Some(now.after(WINDOW));
-        true
     }
 
     /// The store's answer: its dues up to the horizon asked for, in order.
     pub fn end_look(&mut self, rows: Vec<(Timestamp, RunKey)>, complete: bool) {
-        let asked = self.next_horizon.unwrap_or(self.horizon);
+        let asked = self.next_horizon.map_or(self.horizon, |(horizon, _)| horizon);
         let last = rows.last().map(|(due, _)| *due);
         for (due, run) in rows {
             self.note(due, &run);
@@ -89,9 +89,9 @@ impl Timers {
         self.next_horizon = None;
     }
 
-    /// Where the look that is under way leads.
-    pub fn looking_for(&self) -> Option<Timestamp> {
-        self.next_horizon
+    /// Up to where the store is to be asked, now that it has the records up to `materialised`.
+    pub fn looking_for(&self, materialised: u64) -> Option<Timestamp> {
+        self.next_horizon.filter(|(_, needed)| *needed <= materialised).map(|(horizon, _)| horizon)
     }
 }
 
@@ -113,7 +113,7 @@ mod tests {
 
     fn looked() -> Timers {
         let mut timers = Timers::default();
-        assert!(timers.begin_look(Timestamp(1)));
+        timers.begin_look(Timestamp(1), 0);
         timers.end_look(Vec::new(), true);
         timers
     }
@@ -150,19 +150,28 @@ mod tests {
     #[test]
     fn a_due_that_comes_while_the_store_is_asked_is_kept() {
         let mut timers = Timers::default();
-        assert!(timers.begin_look(Timestamp(1)));
+        timers.begin_look(Timestamp(1), 0);
         timers.note(Timestamp(50), &run("a"));
         timers.end_look(vec![(Timestamp(40), run("b"))], true);
         assert_eq!(timers.take_due(Timestamp(60), 9), vec![run("b"), run("a")]);
     }
 
     #[test]
+    fn a_look_waits_until_the_store_has_what_was_durable_when_it_began() {
+        let mut timers = Timers::default();
+        timers.begin_look(Timestamp(1), 7);
+        assert_eq!(timers.looking_for(6), None);
+        assert_eq!(timers.looking_for(7), Some(Timestamp(1).after(WINDOW)));
+    }
+
+    #[test]
     fn a_look_that_was_cut_short_moves_the_horizon_only_as_far_as_it_saw() {
         let mut timers = Timers::default();
-        assert!(timers.begin_look(Timestamp(1)));
+        timers.begin_look(Timestamp(1), 0);
         timers.end_look(vec![(Timestamp(40), run("b"))], false);
         timers.note(Timestamp(50), &run("a"));
         assert_eq!(timers.take_due(Timestamp(60), 9), vec![run("b")]);
-        assert!(timers.begin_look(Timestamp(41)));
+        timers.begin_look(Timestamp(41), 0);
+        assert!(timers.looking_for(0).is_some());
     }
 }

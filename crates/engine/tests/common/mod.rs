@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use reflux_core::{AttemptRef, Command, EffectClass, EventId, RunId, RunKey, application_failure};
-use reflux_engine::{Attempt, Engine, Host, LOCAL_QUEUE, Lane, Options, Spec, StartFlow, WhenOpen};
+use reflux_engine::{
+    Attempt, Engine, Error, Host, LOCAL_QUEUE, Lane, Options, Spec, StartFlow, WhenOpen,
+};
 use reflux_flow::graph::{NodeRef, Retry};
 use reflux_flow::{Bundle, NodePolicy, Policies, payload};
 use serde_json::Value;
@@ -118,6 +120,19 @@ impl World {
         + Sync
         + 'static,
     ) -> Self {
+        Self::assemble(retry, behaviour, |nodes| {
+            Engine::open(options, Arc::new(Handle(nodes))).expect("opens")
+        })
+    }
+
+    pub fn assemble(
+        retry: Option<Retry>,
+        behaviour: impl Fn(&Attempt, Value) -> Result<Value, (String, String, bool)>
+        + Send
+        + Sync
+        + 'static,
+        open: impl FnOnce(Arc<Nodes>) -> Engine,
+    ) -> Self {
         let nodes = Arc::new(Nodes {
             engine: OnceLock::new(),
             behaviour: Box::new(behaviour),
@@ -125,13 +140,17 @@ impl World {
             calls: Mutex::default(),
             cancelled: Mutex::default(),
         });
-        let engine = Engine::open(options, Arc::new(Handle(nodes.clone()))).expect("opens");
+        let engine = open(nodes.clone());
         assert!(nodes.engine.set(engine.clone()).is_ok());
         Self { engine, nodes }
     }
 
     /// Starts a flow given as source text.
     pub fn start(&self, id: &str, source: &str, input: &Value) -> RunKey {
+        self.try_start(id, source, input).expect("starts")
+    }
+
+    pub fn try_start(&self, id: &str, source: &str, input: &Value) -> Result<RunKey, Error> {
         let parsed = reflux_flow::syntax::parse("flow.yaml", source).expect("parses");
         let name = parsed.flow.name.clone();
         let bundle = Bundle::collect_parsed(&parsed, |_| None).expect("collects");
@@ -148,7 +167,7 @@ impl World {
             when_open: WhenOpen::Refuse,
             identity: "test".into(),
         };
-        self.engine.start(start).expect("starts").run
+        self.engine.start(start).map(|answer| answer.run)
     }
 
     /// Waits until the run is closed and gives its items.

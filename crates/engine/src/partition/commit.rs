@@ -1,0 +1,213 @@
+//! From a record to what follows from it: durable, then replied, acted upon and materialised; or not
+//! in the log, then forgotten.
+
+use bytes::Bytes;
+use reflux_log::{Append, AppendError, Class, Done, Seq};
+use reflux_proto::reflux::v1 as wire;
+use reflux_store::{Changes, RunChange};
+
+use super::decide::Building;
+use super::{FULL_PAUSE, Partition};
+use crate::execution::{Execution, Step, effects_of};
+use crate::mailbox::Internal;
+use crate::request::{Answer, Ask, Lane, Reply};
+use crate::{Error, effect, record};
+
+/// A record that is not durable yet.
+pub(super) struct Commit {
+    seq: Seq,
+    /// As it was handed to the log.
+    record: Bytes,
+    lanes: Vec<Lane>,
+    runs: Vec<(Execution, Step)>,
+    replies: Vec<(Reply, Answer)>,
+    blobs: Vec<wire::Blob>,
+}
+
+impl Commit {
+    fn of_blobs(seq: Seq, record: Bytes, blobs: Vec<wire::Blob>) -> Self {
+        Self { seq, record, lanes: Vec::new(), runs: Vec::new(), replies: Vec::new(), blobs }
+    }
+}
+
+impl Partition {
+    pub(super) fn append(&mut self, building: Building) {
+        let class = if building.essential { Class::Essential } else { Class::Normal };
+        let mut blobs = self.spec_blobs(&building.specs);
+        blobs.extend(building.blobs.new);
+        let parts = record::blob_parts(blobs);
+        let (before, within) = record::split(parts, building.bytes);
+        for parts in before {
+            let record = record::encode(self.parts.id, self.now, &[], &parts);
+            self.hand_over(record.clone(), class);
+            self.in_flight.push_back(Commit::of_blobs(self.tail, record, parts));
+        }
+        let record = record::encode(self.parts.id, self.now, &building.runs, &within);
+        self.hand_over(record.clone(), class);
+        self.in_flight.push_back(Commit {
+            seq: self.tail,
+            record,
+            lanes: building.lanes,
+            runs: building.runs,
+            replies: building.replies,
+            blobs: within,
+        });
+    }
+
+    /// Bundles that this partition uses for the first time.
+    fn spec_blobs(&mut self, digests: &[[u8; 32]]) -> Vec<([u8; 32], Bytes)> {
+        let mut blobs = Vec::new();
+        for digest in digests {
+            if !self.specs_here.insert(*digest) {
+                continue;
+            }
+            let stored = self.parts.store.has_blob(digest).unwrap_or(false);
+            if let (false, Some(bytes)) = (stored, self.parts.specs.bytes(digest)) {
+                blobs.push((*digest, bytes));
+            }
+        }
+        blobs
+    }
+
+    fn hand_over(&mut self, record: Bytes, class: Class) {
+        let expected = self.tail;
+        self.tail = expected.next();
+        let to_self = self.parts.to_self.clone();
+        let done: Done = Box::new(move |result| to_self(Internal::Appended { expected, result }));
+        let append =
+            Append { partition: self.parts.id, epoch: self.epoch, expected, record, class };
+        self.parts.log.append(append, done);
+    }
+
+    pub(super) fn appended(&mut self, expected: Seq, result: Result<Seq, AppendError>) {
+        let Some(commit) = self.in_flight.pop_front() else { return };
+        debug_assert_eq!(commit.seq, expected.next(), "appends come back in order");
+        match result {
+            Ok(_) => self.committed(commit),
+            Err(AppendError::Unknown { .. }) => {
+                self.failing = true;
+                self.unresolved.push(commit);
+            }
+            Err(error) => self.not_appended(commit, &error),
+        }
+        if self.failing && self.in_flight.is_empty() {
+            self.resolve_unknown();
+        }
+    }
+
+    /// All appends under way have failed. A new epoch fences what may still be on its way; reading
+    /// from the tail then tells which records the log has. A record of somebody else in their place
+    /// means that the partition is lost: nobody is told anything about what was in flight.
+    fn resolve_unknown(&mut self) {
+        let unresolved = std::mem::take(&mut self.unresolved);
+        if let Some(first) = unresolved.first() {
+            let expected = Seq(first.seq.0.saturating_sub(1));
+            let records: Vec<Bytes> =
+                unresolved.iter().map(|commit| commit.record.clone()).collect();
+            let resolved =
+                match reflux_log::resolve(&*self.parts.log, self.parts.id, expected, &records) {
+                    Ok(resolved) => resolved,
+                    Err(error) => return self.fail(error.into()),
+                };
+            self.epoch = resolved.lease.epoch;
+            for (nth, commit) in unresolved.into_iter().enumerate() {
+                if nth < resolved.committed {
+                    self.committed(commit);
+                } else {
+                    self.forget(commit, &Error::Unavailable("the log did not answer".into()));
+                }
+            }
+        }
+        self.failing = false;
+        self.tail = self.durable;
+        self.specs_here.clear();
+    }
+
+    /// A record is durable: reply, act, and hand it on to the store.
+    fn committed(&mut self, commit: Commit) {
+        let seq = commit.seq;
+        self.durable = seq;
+        let mut changes = Changes { applied: seq.0, blobs: commit.blobs, ..Changes::default() };
+        for (mut execution, step) in commit.runs {
+            let summary = execution.summary(self.parts.retention);
+            execution.note_indexed(&summary);
+            if let Some(due) = summary.due {
+                self.timers.note(due, &summary.key);
+            }
+            let key = summary.key.clone();
+            if step.retires() {
+                changes.retired.push(key.clone());
+            }
+            let effects = effects_of(&execution, &step);
+            if step.acknowledges() {
+                effect::send_first(&self.parts, execution.run());
+            }
+            effect::run(&self.parts, &execution, effects);
+            changes.runs.push(RunChange {
+                first_ordinal: step.first_ordinal,
+                items: step.encoded,
+                summary,
+                previous: Some(step.previous),
+            });
+            self.parts.watches.tell(&key, step.items, &execution);
+            if execution.has_more() {
+                self.ask_for(&key, Ask::Advance { run_id: key.run_id });
+            }
+            self.cache.put(execution, seq.0);
+        }
+        (self.parts.materialise)(changes);
+        for (reply, answer) in commit.replies {
+            reply(Ok(answer));
+        }
+        self.release(&commit.lanes);
+    }
+
+    fn not_appended(&mut self, commit: Commit, error: &AppendError) {
+        if !self.failing {
+            self.failing = true;
+            tracing::warn!(partition = self.parts.id.0, %error, "a record was not appended");
+        }
+        let error = match error {
+            AppendError::Full { .. } => {
+                self.full_until = self.now.after(FULL_PAUSE);
+                Error::Full
+            }
+            AppendError::Fenced { .. } => {
+                self.fail(Error::Unavailable(
+                    "another process has taken this partition over".into(),
+                ));
+                Error::Stopping
+            }
+            AppendError::Unknown { .. } | AppendError::TooLarge { .. } => {
+                Error::Unavailable(error.to_string())
+            }
+        };
+        self.forget(commit, &error);
+    }
+
+    /// A record is not in the log: what it held is forgotten, its callers are told.
+    fn forget(&mut self, commit: Commit, error: &Error) {
+        for lane in &commit.lanes {
+            self.cache.forget(lane);
+        }
+        for (execution, _) in commit.runs {
+            self.stall(execution.run().key.clone());
+        }
+        for (reply, _) in commit.replies {
+            reply(Err(error.clone()));
+        }
+        self.release(&commit.lanes);
+    }
+
+    fn release(&mut self, lanes: &[Lane]) {
+        for lane in lanes {
+            let Some(waiting) = self.lanes.get_mut(lane) else { continue };
+            waiting.held = false;
+            if waiting.requests.is_empty() {
+                self.lanes.remove(lane);
+            } else {
+                self.ready.push_back(lane.clone());
+            }
+        }
+    }
+}

@@ -22,12 +22,14 @@ pub fn run(bed: &Bed) -> Vec<Figure> {
             std::thread::spawn(move || append_for(&log, PartitionId(n)))
         })
         .collect();
-    let appends: usize = threads.into_iter().map(|thread| thread.join().expect("an appender")).sum();
+    let appends: usize =
+        threads.into_iter().map(|thread| thread.join().expect("an appender")).sum();
     let together = appends as f64 / TIME.as_secs_f64();
     vec![
         Figure::new("one fsync for each append, one thread", alone, "appends/s"),
         Figure::new("64 concurrent appenders", together, "appends/s"),
-        Figure::new("64 appenders against one fsync each", together / alone, "times").bar(15.0, 8.0),
+        Figure::new("64 appenders against one fsync each", together / alone, "times")
+            .bar(15.0, 8.0),
     ]
 }
 
@@ -55,7 +57,8 @@ fn append_for(log: &DiskLog, partition: PartitionId) -> usize {
     while started.elapsed() < TIME {
         let sender = sender.clone();
         let record = Bytes::from_static(RECORD);
-        let append = Append { partition, epoch: lease.epoch, expected, record, class: Class::Normal };
+        let append =
+            Append { partition, epoch: lease.epoch, expected, record, class: Class::Normal };
         log.append(append, Box::new(move |result| drop(sender.send(result))));
         expected = receiver.recv().expect("an answer").expect("it is appended");
         appends += 1;

@@ -99,7 +99,10 @@ impl Bed {
             .filter(|(at, _)| dir.starts_with(at))
             .max_by_key(|(at, _)| at.len());
         if let Some((at, "tmpfs" | "ramfs")) = mount {
-            eprintln!("{} is in memory ({at}); give a directory on a disk with --dir", dir.display());
+            eprintln!(
+                "{} is in memory ({at}); give a directory on a disk with --dir",
+                dir.display()
+            );
             std::process::exit(2);
         }
         Self { dir }
@@ -119,7 +122,8 @@ impl Bed {
         let mut times: Vec<f64> = (0..500)
             .map(|n| {
                 let started = Instant::now();
-                std::os::unix::fs::FileExt::write_all_at(&file, &[1; 4096], n * 4096).expect("written");
+                std::os::unix::fs::FileExt::write_all_at(&file, &[1; 4096], n * 4096)
+                    .expect("written");
                 file.sync_data().expect("synced");
                 started.elapsed().as_secs_f64() * 1e6
             })

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use crate::bed::{Bed, Figure, millis, percentile};
 
-const FLOW: &str = "name: one\nsteps:\n  - id: say\n    node: util.log\n    with: { message: hello }\n";
+const FLOW: &str =
+    "name: one\nsteps:\n  - id: say\n    node: util.log\n    with: { message: hello }\n";
 
 pub fn run(bed: &Bed) -> Vec<Figure> {
     let program = program();
@@ -26,12 +27,18 @@ pub fn run(bed: &Bed) -> Vec<Figure> {
         assert!(status.success(), "{status}");
         millis(started.elapsed())
     };
-    let mut fresh: Vec<f64> = (0..11).map(|n| time(&place.path().join(format!("fresh{n}")))).collect();
+    let mut fresh: Vec<f64> =
+        (0..11).map(|n| time(&place.path().join(format!("fresh{n}")))).collect();
     let known = place.path().join("fresh0");
     let mut again: Vec<f64> = (0..21).map(|_| time(&known)).collect();
     vec![
-        Figure::new("reflux run, one step, p50", percentile(&mut again, 50), "ms").bar(100.0, 200.0),
-        Figure::new("reflux run, one step, in a new project, p50", percentile(&mut fresh, 50), "ms"),
+        Figure::new("reflux run, one step, p50", percentile(&mut again, 50), "ms")
+            .bar(100.0, 200.0),
+        Figure::new(
+            "reflux run, one step, in a new project, p50",
+            percentile(&mut fresh, 50),
+            "ms",
+        ),
     ]
 }
 

@@ -41,5 +41,8 @@ pub fn thousand(bed: &Bed) -> Vec<Figure> {
         })
         .collect();
     bench.close();
-    vec![Figure::new("a for_each of 1,000 items, p50", percentile(&mut times, 50), "ms").bar(100.0, 250.0)]
+    vec![
+        Figure::new("a for_each of 1,000 items, p50", percentile(&mut times, 50), "ms")
+            .bar(100.0, 250.0),
+    ]
 }

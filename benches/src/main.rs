@@ -46,7 +46,8 @@ fn main() {
             name => names.push(name.to_owned()),
         }
     }
-    if let Some(unknown) = names.iter().find(|name| !BENCHES.iter().any(|(known, _)| known == name)) {
+    if let Some(unknown) = names.iter().find(|name| !BENCHES.iter().any(|(known, _)| known == name))
+    {
         let known: Vec<_> = BENCHES.iter().map(|(name, _)| *name).collect();
         eprintln!("no benchmark `{unknown}`; there are {}", known.join(", "));
         std::process::exit(2);

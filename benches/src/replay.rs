@@ -44,7 +44,8 @@ pub fn run(bed: &Bed) -> Vec<Figure> {
     }
     let core = (events * TIMES) as f64 / started.elapsed().as_secs_f64();
 
-    let bundle = std::sync::Arc::new(reflux_flow::Bundle::from_bytes(&flow.spec.bytes).expect("a bundle"));
+    let bundle =
+        std::sync::Arc::new(reflux_flow::Bundle::from_bytes(&flow.spec.bytes).expect("a bundle"));
     let started = Instant::now();
     for _ in 0..TIMES {
         let mut progress =
@@ -59,7 +60,9 @@ pub fn run(bed: &Bed) -> Vec<Figure> {
     }
     let whole = (events * TIMES) as f64 / started.elapsed().as_secs_f64();
     vec![
-        Figure::new("replay from bytes", core, "events/s").bar(500_000.0, 250_000.0).note("deltas not counted"),
+        Figure::new("replay from bytes", core, "events/s")
+            .bar(500_000.0, 250_000.0)
+            .note("deltas not counted"),
         Figure::new("replay from bytes, the flow's state too", whole, "events/s"),
     ]
 }

@@ -24,19 +24,17 @@ pub fn run(bed: &Bed) -> Vec<Figure> {
     vec![
         Figure::new("starting 100,000 runs that sleep", RUNS as f64 / fill_seconds, "runs/s"),
         Figure::new("memory with 100,000 just started", figure(&filled, "rss"), "MB"),
-        Figure::new("memory with 100,000 sleeping runs", figure(&opened, "rss"), "MB").bar(100.0, 200.0),
-        Figure::new("ready with 100,000 sleeping runs", figure(&opened, "ready"), "s").bar(3.0, 6.0),
+        Figure::new("memory with 100,000 sleeping runs", figure(&opened, "rss"), "MB")
+            .bar(100.0, 200.0),
+        Figure::new("ready with 100,000 sleeping runs", figure(&opened, "ready"), "s")
+            .bar(3.0, 6.0),
     ]
 }
 
 fn child(what: &str, dir: &Path) -> String {
     let this = std::env::current_exe().expect("this program");
-    let output = Command::new(this)
-        .arg("--sleep-worker")
-        .arg(what)
-        .arg(dir)
-        .output()
-        .expect("it runs");
+    let output =
+        Command::new(this).arg("--sleep-worker").arg(what).arg(dir).output().expect("it runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
 }

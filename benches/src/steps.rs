@@ -89,5 +89,7 @@ pub fn alone(bed: &Bed) -> Vec<Figure> {
         })
         .collect();
     bench.close();
-    vec![Figure::new("a step of one run alone, p50", percentile(&mut times, 50), "ms").bar(0.6, 1.2)]
+    vec![
+        Figure::new("a step of one run alone, p50", percentile(&mut times, 50), "ms").bar(0.6, 1.2),
+    ]
 }

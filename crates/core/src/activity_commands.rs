@@ -261,12 +261,17 @@ pub(crate) fn end(
 /// The event about the final attempt that precedes the closing event.
 pub(crate) fn emit_started(draft: &mut Draft, scheduled: EventId) -> Result<EventId, Rejection> {
     let activity = activity(draft.run(), scheduled)?;
+    let (attempt, last_failure) = match activity.phase {
+        // A person ends the attempt that was lost: the one after it never began.
+        Phase::OutcomeUnknown { .. } => (activity.attempt.saturating_sub(1), None),
+        _ => (activity.attempt, activity.last_failure.clone()),
+    };
     let event = ActivityStarted {
         scheduled,
         identity: activity.identity(),
         request_id: "".into(),
-        attempt: activity.attempt,
-        last_failure: activity.last_failure.clone(),
+        attempt,
+        last_failure,
     };
     draft.emit_event(Kind::ActivityStarted(event))
 }

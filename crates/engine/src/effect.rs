@@ -65,6 +65,7 @@ fn attempt_of(execution: &Execution, scheduled: EventId, attempt: u32) -> Option
         version: reflux_flow::payload::node_version(&spec.header),
         attempt,
         input: spec.input.clone(),
+        heartbeat: activity.heartbeat_details.clone(),
         timeout: spec.start_to_close,
         scheduled_at: activity.scheduled_at,
         idempotency_key: idempotency_key(execution, &spec.activity_id, &spec.input),

@@ -52,13 +52,23 @@ impl Error {
 
 impl From<reflux_store::Error> for Error {
     fn from(error: reflux_store::Error) -> Self {
-        Self::Corrupt(error.to_string())
+        use reflux_store::Error as Store;
+        match error {
+            Store::Retry(text) => Self::Unavailable(text),
+            Store::Corrupt(text) | Store::Rebuild(text) => Self::Corrupt(text),
+            Store::Invalid(text) | Store::NotFound(text) => Self::Invalid(text),
+        }
     }
 }
 
 impl From<reflux_log::Error> for Error {
     fn from(error: reflux_log::Error) -> Self {
-        Self::Corrupt(error.to_string())
+        use reflux_log::Kind;
+        match error.kind() {
+            Kind::Retry | Kind::Conflict => Self::Unavailable(error.to_string()),
+            Kind::Invalid => Self::Invalid(error.to_string()),
+            Kind::NotFound | Kind::Corrupt => Self::Corrupt(error.to_string()),
+        }
     }
 }
 

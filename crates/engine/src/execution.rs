@@ -30,6 +30,8 @@ pub(crate) struct Execution {
     indexed: Indexed,
     /// Whether there is more to decide than the last record could hold.
     more: bool,
+    /// Of the request that started it; empty when it had none.
+    request_id: Arc<str>,
 }
 
 /// What a run went through in one record.
@@ -71,6 +73,7 @@ impl Execution {
             bytes: 0,
             indexed: Indexed::default(),
             more: false,
+            request_id: "".into(),
         }
     }
 
@@ -117,6 +120,7 @@ impl Execution {
                     .map_err(|error| Error::Corrupt(format!("run {}: {error}", self.run.key)))?;
             }
         }
+        note_request(&mut self.request_id, item);
         self.items += 1;
         self.bytes += encoded_bytes as u64;
         Ok(())
@@ -174,7 +178,7 @@ impl Execution {
             closed,
             parent: started.and_then(|it| it.parent.as_ref()).map(|parent| parent.key.clone()),
             first_run_id: started.map_or(run.key.run_id, |it| it.first_run_id),
-            request_id: run.request_ids.first().cloned().unwrap_or_else(|| Arc::from("")),
+            request_id: self.request_id.clone(),
             due: run.next_due(),
             working: self.is_working(),
             expires: closed.map(|time| time.after(retention)),
@@ -211,6 +215,7 @@ pub(crate) struct Deciding {
     items: u64,
     bytes: u64,
     indexed: Indexed,
+    request_id: Arc<str>,
     observed: usize,
     more: bool,
     poisoned: bool,
@@ -220,13 +225,14 @@ pub(crate) struct Deciding {
 impl Deciding {
     /// Takes up a run.
     pub fn of(execution: Execution) -> Self {
-        let Execution { run, progress, items, bytes, indexed, more } = execution;
+        let Execution { run, progress, items, bytes, indexed, more, request_id } = execution;
         Self {
             draft: Draft::of(run),
             progress,
             items,
             bytes,
             indexed,
+            request_id,
             observed: 0,
             more,
             poisoned: false,
@@ -342,7 +348,9 @@ impl Deciding {
         let mut wire = Vec::with_capacity(items.len());
         let mut encoded = Vec::with_capacity(items.len());
         let mut bytes = 0;
+        let mut request_id = self.request_id;
         for item in &items {
+            note_request(&mut request_id, item);
             let (logged, stored) = codec::encode(item, blobs, scratch);
             bytes += stored.len() as u64;
             wire.push(logged);
@@ -355,6 +363,7 @@ impl Deciding {
             bytes: self.bytes + bytes,
             indexed: self.indexed,
             more: self.more,
+            request_id,
         };
         let step = Step {
             items,
@@ -376,6 +385,15 @@ pub(crate) fn effects_of(execution: &Execution, step: &Step) -> Vec<Effect> {
         all.extend(execution.run().effects());
     }
     all
+}
+
+/// The first request that a run remembers is the one that started it, if that had an id.
+fn note_request(first: &mut Arc<str>, item: &Item) {
+    if let Item::Delta(Delta::Requested { request_id }) = item
+        && first.is_empty()
+    {
+        first.clone_from(request_id);
+    }
 }
 
 fn spec_digest(header: &reflux_core::Header) -> Result<Option<[u8; 32]>, Error> {

@@ -34,6 +34,8 @@ pub struct Attempt {
     pub attempt: u32,
     /// The input as it was recorded: secrets are still names.
     pub input: Payloads,
+    /// What the attempt before said last, if it said anything.
+    pub heartbeat: Payloads,
     /// Limit of this attempt.
     pub timeout: Option<Duration>,
     /// When the activity was scheduled.

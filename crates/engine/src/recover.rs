@@ -39,7 +39,7 @@ impl Recovery<'_> {
             // The store is ahead of the log: it is from another life of this directory.
             self.store.clear()?;
         }
-        if self.store.applied() == 0 {
+        if self.store.applied() == 0 && self.store.is_empty()? {
             restore()?;
         }
         let mut runs: BTreeMap<RunKey, Execution> = BTreeMap::new();

@@ -40,7 +40,6 @@ pub enum Followed {
 
 /// A session at a project's runs that survives the end of the process that holds them.
 pub struct Session {
-    project: Project,
     client: Option<Client>,
     news: Receiver<News>,
     to_news: Sender<News>,
@@ -58,7 +57,7 @@ impl Session {
         let (to_news, news) = channel();
         interrupt::listen(to_news.clone(), || News::Interrupt);
         let client = Client::open(project, Mode::Work)?;
-        Ok(Self { project: project.clone(), client: Some(client), news, to_news })
+        Ok(Self { client: Some(client), news, to_news })
     }
 
     /// The way to the runs.
@@ -84,11 +83,7 @@ impl Session {
             let followed =
                 self.read(stream, &mut telling, &mut teller, &mut bar, people_are_enough);
             match followed {
-                Err(error) if is_gone(&error) => {
-                    // Whoever held the directory has left: the work goes on here, or with the next.
-                    self.client = None;
-                    self.client = Some(Client::open(&self.project, Mode::Work)?);
-                }
+                Err(error) if is_gone(&error) => {} // the work goes on here, or with the next
                 other => {
                     bar.clear();
                     return other;

@@ -2,8 +2,8 @@
 
 use std::io::BufReader;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use reflux_core::Item;
@@ -23,10 +23,12 @@ const HANDOVER_POLL: Duration = Duration::from_millis(10);
 /// Items between the run and whoever reads them.
 const ITEMS_UNREAD_MAX: usize = 256;
 
-/// A way to a project's runs.
+/// A way to a project's runs. When the process that holds the directory goes, another one is
+/// found, or this one takes over.
 pub struct Client {
     project: Project,
-    link: Link,
+    mode: Mode,
+    link: Mutex<Link>,
 }
 
 enum Link {
@@ -52,58 +54,38 @@ impl Client {
     /// # Errors
     /// As [`Client::open`].
     pub fn open_or_make(project: &Project, mode: Mode) -> Result<Self, Error> {
-        let begun = Instant::now();
-        loop {
-            if let Ok(stream) = holder::connect(project) {
-                match ask(stream, &Request::Ping) {
-                    Ok(_) => return Ok(Self { project: project.clone(), link: Link::Attached }),
-                    Err(error) if error.kind == Kind::Version => return Err(error),
-                    Err(_) => {} // it is about to go
-                }
-            }
-            if let Some(holder) = Holder::take(project, mode)? {
-                return Ok(Self { project: project.clone(), link: Link::Holds(Box::new(holder)) });
-            }
-            if begun.elapsed() > HANDOVER_MAX {
-                let pid = std::fs::read_to_string(project.dir().join("lock")).unwrap_or_default();
-                return Err(Error::unavailable(format!(
-                    "process {} holds {} and does not answer",
-                    pid.trim(),
-                    project.dir().display()
-                ))
-                .suggest("wait for it or end it; nothing is lost"));
-            }
-            std::thread::sleep(HANDOVER_POLL);
-        }
+        let link = Mutex::new(link(project, mode)?);
+        Ok(Self { project: project.clone(), mode, link })
     }
 
-    /// The project.
-    pub fn project(&self) -> &Project {
-        &self.project
-    }
-
-    /// The holder, if this process is it.
-    pub fn holder(&self) -> Option<&Holder> {
-        match &self.link {
-            Link::Holds(holder) => Some(holder),
-            Link::Attached => None,
-        }
+    /// Whether this process holds the directory.
+    pub fn holds(&self) -> bool {
+        self.service().is_some()
     }
 
     /// Asks for something that has one answer.
     ///
     /// # Errors
-    /// The answer was an error, or the holder has gone.
+    /// The answer was an error, or the holder went away and nobody knows what it did.
     pub fn call(&self, request: Request) -> Result<Response, Error> {
-        match &self.link {
-            Link::Attached => ask(self.connect()?, &request),
-            Link::Holds(holder) => {
-                let mut answer = Err(gone());
-                holder.service().answer(request, &mut |response| {
-                    answer = checked(response);
-                    true
-                });
-                answer
+        loop {
+            let answer = match self.service() {
+                None => self.connect().and_then(|stream| ask(stream, &request)),
+                Some(service) => {
+                    let mut answer = Err(unanswered());
+                    service.answer(request.clone(), &mut |response| {
+                        answer = checked(response);
+                        true
+                    });
+                    answer
+                }
+            };
+            match answer {
+                Err(error) if error == unsent() => self.open_again()?,
+                Err(error) if error == unanswered() && request.is_repeatable() && !self.holds() => {
+                    self.open_again()?
+                }
+                answer => return answer,
             }
         }
     }
@@ -120,14 +102,13 @@ impl Client {
     ) -> Result<Receiver<Result<Item, Error>>, Error> {
         let (sender, receiver) = sync_channel(ITEMS_UNREAD_MAX);
         let request = Request::Items { run: run.clone(), follow };
-        let work: Box<dyn FnOnce() + Send> = match &self.link {
-            Link::Attached => {
-                let stream = self.connect()?;
-                Box::new(move || read_items(stream, &request, &sender))
+        let work: Box<dyn FnOnce() + Send> = loop {
+            if let Some(service) = self.service() {
+                break Box::new(move || take_items(&service, request, &sender));
             }
-            Link::Holds(holder) => {
-                let service = holder.service().clone();
-                Box::new(move || take_items(&service, request, &sender))
+            match self.connect() {
+                Ok(stream) => break Box::new(move || read_items(stream, &request, &sender)),
+                Err(_) => self.open_again()?,
             }
         };
         let spawned = std::thread::Builder::new().name("items".to_owned()).spawn(work);
@@ -200,13 +181,54 @@ impl Client {
 
     /// Leaves. A holder gives the directory up: see [`Holder::close`].
     pub fn close(self, enough: impl Fn(usize) -> bool) {
-        if let Link::Holds(holder) = self.link {
+        if let Link::Holds(holder) = self.link.into_inner().unwrap_or_else(PoisonError::into_inner)
+        {
             holder.close(enough);
         }
     }
 
     fn connect(&self) -> Result<UnixStream, Error> {
-        holder::connect(&self.project).map_err(|_| gone())
+        holder::connect(&self.project).map_err(|_| unsent())
+    }
+
+    fn service(&self) -> Option<Arc<Service>> {
+        match &*self.link.lock().unwrap_or_else(PoisonError::into_inner) {
+            Link::Holds(holder) => Some(holder.service().clone()),
+            Link::Attached => None,
+        }
+    }
+
+    fn open_again(&self) -> Result<(), Error> {
+        let found = link(&self.project, self.mode)?;
+        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        Ok(())
+    }
+}
+
+/// Attaches to the holder, or takes the directory.
+fn link(project: &Project, mode: Mode) -> Result<Link, Error> {
+    let begun = Instant::now();
+    loop {
+        if let Ok(stream) = holder::connect(project) {
+            match ask(stream, &Request::Ping) {
+                Ok(_) => return Ok(Link::Attached),
+                Err(error) if error.kind == Kind::Version => return Err(error),
+                Err(_) => {} // it is about to go
+            }
+        }
+        if let Some(holder) = Holder::take(project, mode)? {
+            return Ok(Link::Holds(Box::new(holder)));
+        }
+        if begun.elapsed() > HANDOVER_MAX {
+            let pid = std::fs::read_to_string(project.dir().join("lock")).unwrap_or_default();
+            return Err(Error::unavailable(format!(
+                "process {} holds {} and does not answer",
+                pid.trim(),
+                project.dir().display()
+            ))
+            .suggest("wait for it or end it; nothing is lost"));
+        }
+        std::thread::sleep(HANDOVER_POLL);
     }
 }
 
@@ -222,14 +244,22 @@ pub fn unexpected(response: &Response) -> Error {
         .suggest("use the same version of reflux on both sides")
 }
 
-/// Whether the holder went away; another may take over.
+/// Whether the holder went away while it was listened to.
 pub fn is_gone(error: &Error) -> bool {
-    *error == gone()
+    *error == unsent() || *error == unanswered()
 }
 
-fn gone() -> Error {
+/// The holder went away before it was asked.
+fn unsent() -> Error {
     Error::unavailable("the process that held the directory has gone")
         .suggest("run the command again")
+}
+
+/// The holder went away after it was asked.
+fn unanswered() -> Error {
+    Error::unavailable("the process that held the directory has gone without an answer").suggest(
+        "see with `reflux show` what has happened, then run the command again if it has not",
+    )
 }
 
 fn ask(mut stream: UnixStream, request: &Request) -> Result<Response, Error> {
@@ -272,12 +302,12 @@ fn tell(stream: &mut UnixStream, request: &Request) -> Result<(), Error> {
             Error::invalid(format!("the request is too large: {error}"))
                 .suggest("keep large data in files and pass their paths")
         }
-        _ => gone(),
+        _ => unsent(),
     })
 }
 
 fn next(from: &mut BufReader<UnixStream>) -> Result<Response, Error> {
-    let line = read_line(from).map_err(|_| gone())?.ok_or_else(gone)?;
+    let line = read_line(from).map_err(|_| unanswered())?.ok_or_else(unanswered)?;
     serde_json::from_slice(&line).map_err(|error| {
         Error::new(Kind::Version, format!("unreadable answer: {error}"))
             .suggest("use the same version of reflux on both sides")

@@ -4,6 +4,8 @@
 
 mod server;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::fs::{File, TryLockError};
 use std::io::Write as _;
@@ -11,7 +13,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use reflux_engine::{Engine, Options};
 
@@ -20,6 +23,9 @@ pub(crate) use socket::connect;
 use crate::host::LocalHost;
 use crate::service::{self, Service};
 use crate::{Config, Error, Kind, Project};
+
+/// How long a holder that leaves waits for answers that are under way.
+const ANSWERS_MAX: Duration = Duration::from_secs(1);
 
 /// What a holder does with nodes that are to be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +39,7 @@ pub enum Mode {
 /// A held directory. [`Holder::close`] gives it up in order; dropping it is like a crash.
 pub struct Holder {
     service: Arc<Service>,
+    unanswered: Arc<AtomicUsize>,
     socket: PathBuf,
     // Released last, after the socket has gone.
     _lock: File,
@@ -51,7 +58,9 @@ impl Holder {
         let (listener, socket) = socket::bind(project)?;
         let held = Self::open(project, mode, listener);
         match held {
-            Ok(service) => Ok(Some(Self { service, socket, _lock: lock })),
+            Ok((service, unanswered)) => {
+                Ok(Some(Self { service, unanswered, socket, _lock: lock }))
+            }
             Err(error) => {
                 drop(std::fs::remove_file(&socket));
                 Err(error)
@@ -59,7 +68,11 @@ impl Holder {
         }
     }
 
-    fn open(project: &Project, mode: Mode, listener: UnixListener) -> Result<Arc<Service>, Error> {
+    fn open(
+        project: &Project,
+        mode: Mode,
+        listener: UnixListener,
+    ) -> Result<(Arc<Service>, Arc<AtomicUsize>), Error> {
         let config = Config::load(project)?;
         let (nodes, secrets) = service::load(project)?;
         let host = LocalHost::new(nodes, secrets, config.run.concurrency)?;
@@ -74,8 +87,8 @@ impl Holder {
         let engine = Engine::open(options, host.clone())?;
         host.connect(engine.clone());
         let service = Arc::new(Service::new(engine, host, project.clone()));
-        server::serve(service.clone(), listener)?;
-        Ok(service)
+        let unanswered = server::serve(Arc::downgrade(&service), listener)?;
+        Ok((service, unanswered))
     }
 
     /// Answers requests of this process.
@@ -93,6 +106,10 @@ impl Holder {
         }
         // Nobody attaches to a holder that is about to go.
         drop(std::fs::remove_file(&self.socket));
+        let begun = Instant::now();
+        while self.unanswered.load(Ordering::SeqCst) > 0 && begun.elapsed() < ANSWERS_MAX {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         host.release();
         self.service.engine().shutdown();
         host.stop();

@@ -52,6 +52,8 @@ pub enum Request {
         name: String,
         /// Its payload.
         data: Value,
+        /// Equal for repetitions of one request.
+        request_id: String,
     },
     /// Ask a run to end. Answer: [`Response::Done`].
     Cancel {
@@ -59,6 +61,8 @@ pub enum Request {
         run: RunRef,
         /// For people.
         reason: String,
+        /// Equal for repetitions of one request.
+        request_id: String,
     },
     /// End a run at once. Answer: [`Response::Done`].
     Terminate {
@@ -110,6 +114,27 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Whether asking twice does what asking once does.
+    pub fn is_repeatable(&self) -> bool {
+        match self {
+            Self::Terminate { .. }
+            | Self::Resolve { .. }
+            | Self::Unpause { .. }
+            | Self::Backup { .. } => false,
+            Self::Ping
+            | Self::Start(_)
+            | Self::Signal { .. }
+            | Self::Cancel { .. }
+            | Self::Find { .. }
+            | Self::List(_)
+            | Self::Items { .. }
+            | Self::Definition { .. }
+            | Self::StateHash => true,
+        }
+    }
+}
+
 /// What is answered.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
@@ -138,12 +163,24 @@ pub struct StartRun {
     pub flow: String,
     /// Its input.
     pub input: Value,
-    /// The workflow id; made of the flow's name when absent.
-    pub workflow_id: Option<String>,
+    /// The workflow id; at most one open run has it.
+    pub workflow_id: String,
     /// Equal for repetitions of one request.
     pub request_id: String,
     /// Whether a run that has the workflow id already is the answer.
     pub use_existing: bool,
+}
+
+/// An id for a request that may have to be repeated.
+pub fn new_request_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+/// A workflow id that is readable and not taken: `fetch-map-deliver-3f9c21ab`.
+pub fn new_workflow_id(flow: &str) -> String {
+    let slug = flow.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '-' });
+    let random = uuid::Uuid::now_v7().simple().to_string();
+    format!("{}-{}", slug.collect::<String>(), random.get(24..).unwrap_or_default())
 }
 
 /// What became of an attempt whose outcome is unknown.
@@ -367,7 +404,12 @@ mod tests {
         let run = RunRef { workflow_id: "w".into(), run_id: RunId::default() };
         for request in [
             Request::Ping,
-            Request::Signal { run: run.clone(), name: "go".into(), data: json!({"a": [1]}) },
+            Request::Signal {
+                run: run.clone(),
+                name: "go".into(),
+                data: json!({"a": [1]}),
+                request_id: "r".into(),
+            },
             Request::Resolve {
                 run: run.clone(),
                 scheduled: 5,

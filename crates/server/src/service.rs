@@ -87,22 +87,22 @@ impl Service {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             }),
             Request::Start(start) => self.start(*start),
-            Request::Signal { run, name, data } => {
+            Request::Signal { run, name, data, request_id } => {
                 let signal = Signal {
                     name: name.into(),
                     input: payload::of_value(&data),
                     identity: self.identity.clone(),
-                    request_id: Uuid::now_v7().to_string().into(),
+                    request_id: request_id.into(),
                     ..Signal::default()
                 };
                 self.command(&run, Command::Signal(signal))
             }
-            Request::Cancel { run, reason } => self.command(
+            Request::Cancel { run, reason, request_id } => self.command(
                 &run,
                 Command::RequestCancel(RequestCancel {
                     reason: reason.into(),
                     identity: self.identity.clone(),
-                    request_id: Uuid::now_v7().to_string().into(),
+                    request_id: request_id.into(),
                 }),
             ),
             Request::Terminate { run, reason } => self.command(
@@ -175,10 +175,7 @@ impl Service {
         self.remember(&digest, &bytes);
         let answer = self.engine.start(StartFlow {
             namespace: NAMESPACE.into(),
-            workflow_id: start
-                .workflow_id
-                .unwrap_or_else(|| workflow_id(&start.flow, run_id))
-                .into(),
+            workflow_id: start.workflow_id.into(),
             run_id,
             spec: Spec { digest, bytes: bytes.into() },
             flow: start.flow.into(),
@@ -388,16 +385,6 @@ pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
 /// Whether an item closes its run.
 pub fn closes(item: &Item) -> bool {
     matches!(item, Item::Event(event) if event.kind.closes_run())
-}
-
-/// `fetch-map-deliver-3f9c21ab`: readable, and not taken.
-fn workflow_id(flow: &str, run_id: RunId) -> String {
-    let slug: String = flow
-        .chars()
-        .map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
-        .collect();
-    let id = run_id.0.simple().to_string();
-    format!("{slug}-{}", id.get(24..).unwrap_or_default())
 }
 
 fn position(token: &str) -> Result<Position, Error> {

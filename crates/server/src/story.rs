@@ -8,6 +8,7 @@ mod fold;
 mod render;
 #[cfg(test)]
 mod tests;
+mod waits;
 
 use reflux_core::Timestamp;
 use serde::{Serialize, Serializer};

@@ -97,8 +97,11 @@ impl Partition {
         self.inner.now.rows.as_ref()
     }
 
-    /// Whether there is not a single row.
-    pub(crate) fn is_empty(&self) -> Result<bool, Error> {
+    /// Whether it holds nothing at all; a partition restored at record 0 holds its runs.
+    ///
+    /// # Errors
+    /// [`Error::Retry`] when the disk does not answer.
+    pub fn is_empty(&self) -> Result<bool, Error> {
         let (first, last) = rows::everything();
         Ok(self.rows().range(first, last).next().transpose()?.is_none())
     }

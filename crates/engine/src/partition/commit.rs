@@ -13,6 +13,10 @@ use crate::mailbox::Internal;
 use crate::request::{Answer, Ask, Lane, Reply};
 use crate::{Error, effect, record};
 
+/// Records after which a bundle is written again with the next run that uses it: well before the
+/// store may collect it.
+const SPEC_AGAIN_RECORDS: u64 = reflux_store::BLOB_GRACE_RECORDS / 2;
+
 /// A record that is not durable yet.
 pub(super) struct Commit {
     seq: Seq,
@@ -54,17 +58,16 @@ impl Partition {
         });
     }
 
-    /// Bundles that this partition uses for the first time.
+    /// The bundles of new runs that no recent record holds.
     fn spec_blobs(&mut self, digests: &[[u8; 32]]) -> Vec<([u8; 32], Bytes)> {
         let mut blobs = Vec::new();
         for digest in digests {
-            if !self.specs_here.insert(*digest) {
+            let written = self.specs_written.get(digest);
+            if written.is_some_and(|seq| self.tail.0 - seq.0 < SPEC_AGAIN_RECORDS) {
                 continue;
             }
-            let stored = self.parts.store.has_blob(digest).unwrap_or(false);
-            if let (false, Some(bytes)) = (stored, self.parts.specs.bytes(digest)) {
-                blobs.push((*digest, bytes));
-            }
+            self.specs_written.insert(*digest, self.tail);
+            blobs.extend(self.parts.specs.bytes(digest).map(|bytes| (*digest, bytes)));
         }
         blobs
     }
@@ -107,6 +110,7 @@ impl Partition {
             let resolved =
                 match reflux_log::resolve(&*self.parts.log, self.parts.id, expected, &records) {
                     Ok(resolved) => resolved,
+                    Err(reflux_log::Error::Foreign { .. }) => return self.fail(taken_over()),
                     Err(error) => return self.fail(error.into()),
                 };
             self.epoch = resolved.lease.epoch;
@@ -120,7 +124,7 @@ impl Partition {
         }
         self.failing = false;
         self.tail = self.durable;
-        self.specs_here.clear();
+        self.specs_written.clear();
     }
 
     /// A record is durable: reply, act, and hand it on to the store.
@@ -173,9 +177,7 @@ impl Partition {
                 Error::Full
             }
             AppendError::Fenced { .. } => {
-                self.fail(Error::Unavailable(
-                    "another process has taken this partition over".into(),
-                ));
+                self.fail(taken_over());
                 Error::Stopping
             }
             AppendError::Unknown { .. } | AppendError::TooLarge { .. } => {
@@ -210,4 +212,8 @@ impl Partition {
             }
         }
     }
+}
+
+fn taken_over() -> Error {
+    Error::Unavailable("another process has taken this partition over".into())
 }

@@ -266,9 +266,11 @@ impl Partition {
                 let (execution, step) = run.finish(&mut building.blobs, &mut self.scratch);
                 if step.revives {
                     effect::run(&self.parts, &execution, effects_of(&execution, &step));
-                    if let Some(due) = execution.run().next_due() {
-                        self.timers.note(due, &execution.run().key);
-                    }
+                }
+                // A wake that came too early took the note of the run with it. What is due and did
+                // not happen waits for somebody: a pause to end.
+                if let Some(due) = execution.run().next_due().filter(|due| *due > self.now) {
+                    self.timers.note(due, &execution.run().key);
                 }
                 self.cache.put_back(execution);
             } else {

@@ -96,8 +96,9 @@ pub(crate) struct Partition {
     /// Runs to be moved on again later: the log was full, or a message could not be delivered.
     stalled: BTreeSet<RunKey>,
     stalled_until: Timestamp,
-    /// Bundles that are in this partition's records already.
-    specs_here: BTreeSet<[u8; 32]>,
+    /// The record that last held each bundle: until it is referred to by a run in the store, what
+    /// nobody refers to may be collected after a while, so it is written again from time to time.
+    specs_written: BTreeMap<[u8; 32], Seq>,
     barriers: VecDeque<(u64, Box<dyn FnOnce() + Send>)>,
     pauses: VecDeque<Pause>,
     scratch: BytesMut,
@@ -133,7 +134,7 @@ impl Partition {
             timers: Timers::default(),
             stalled: BTreeSet::new(),
             stalled_until: Timestamp::default(),
-            specs_here: BTreeSet::new(),
+            specs_written: BTreeMap::new(),
             barriers: VecDeque::new(),
             pauses: VecDeque::new(),
             unresolved: Vec::new(),
@@ -182,6 +183,9 @@ impl Partition {
     /// Takes a request in.
     pub fn request(&mut self, request: Request) {
         if let Some(error) = self.refusal(&request) {
+            if let (Error::Full, Some(run)) = (&error, own_run(&request)) {
+                self.stall(run);
+            }
             return (request.reply)(Err(error));
         }
         let lane = self.lanes.entry(request.lane.clone()).or_default();
@@ -254,8 +258,8 @@ impl Partition {
         if self.now >= self.stalled_until && !self.stalled.is_empty() {
             for run in std::mem::take(&mut self.stalled) {
                 self.ask_own(&run, Command::Wake);
-                self.ask_for(&run, Ask::Advance { run_id: run.run_id });
-                self.ask_for(&run, Ask::Resend { run_id: run.run_id });
+                // It may have been the revival itself that was not appended.
+                self.ask_for(&run, Ask::Revive { run_id: run.run_id });
             }
         }
         self.timers.begin_look(self.now, self.durable.0);
@@ -318,6 +322,20 @@ impl Partition {
         }
         self.ready.clear();
     }
+}
+
+/// The run that asks itself for something: nobody outside asks again when it is refused.
+fn own_run(request: &Request) -> Option<RunKey> {
+    let run_id = match &request.ask {
+        Ask::Advance { run_id } | Ask::Resend { run_id } | Ask::Revive { run_id } => *run_id,
+        Ask::Command {
+            run_id: Some(run_id),
+            command: Command::Wake | Command::AckOutbox { .. } | Command::DeliveryFailed { .. },
+            ..
+        } => *run_id,
+        Ask::Command { .. } | Ask::Start { .. } => return None,
+    };
+    Some(request.lane.run(run_id))
 }
 
 /// What must go on when the disk is full.

@@ -11,7 +11,7 @@ use super::scope::Names;
 use crate::canonical::node_text;
 use crate::duration;
 use crate::expr::ExprError;
-use crate::graph::{Action, ForEach, NodeRef, Step, StepId, Wait};
+use crate::graph::{Action, ForEach, NodeRef, Rule, Step, StepId, Wait};
 use crate::payload;
 use crate::planted::Defect;
 use crate::progress::{
@@ -81,27 +81,27 @@ impl Progress {
             (false, false) => &step.on_failure,
             (false, true) => &self.flow().on_failure,
         };
-        let mut to: Vec<StepId> = Vec::new();
+        match self.follow(step, rules) {
+            Ok(to) => mark(&Mark::Route(Route { step: step.id.clone(), visit, succeeded, to })),
+            Err(error) => failed(&Activation::visit(step.id.clone(), visit), "Condition", &error),
+        }
+    }
+
+    /// Where the rules lead.
+    fn follow(&self, step: &Step, rules: &[Rule]) -> Result<Vec<StepId>, ExprError> {
+        let mut to = Vec::new();
         for rule in rules {
             let holds = match &rule.condition {
-                None => Ok(true),
+                None => true,
+                Some(_) if Defect::RoutesIgnoreConditions.is_planted() => true,
                 Some(condition) => {
                     let names = self.names(&step.id);
-                    condition.truth(&names.scope(condition.refs(), None))
+                    condition.truth(&names.scope(condition.refs(), None))?
                 }
             };
-            match holds {
-                Ok(holds) if holds || Defect::RoutesIgnoreConditions.is_planted() => {
-                    to.extend(rule.then.iter().cloned());
-                }
-                Ok(_) => to.extend(rule.otherwise.iter().cloned()),
-                Err(error) => {
-                    let activation = Activation::visit(step.id.clone(), visit);
-                    return failed(&activation, "Condition", &error);
-                }
-            }
+            to.extend(if holds { &rule.then } else { &rule.otherwise }.iter().cloned());
         }
-        mark(&Mark::Route(Route { step: step.id.clone(), visit, succeeded, to }))
+        Ok(to)
     }
 
     fn start_step(&self, step: &Step, nodes: &dyn Policies, now: Timestamp) -> Vec<Decision> {

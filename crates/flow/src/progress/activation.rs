@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::graph::StepId;
+use crate::name::check_step_id;
 
 /// Names an execution of a step: `step`, `step#2` (visit), `step[3]` (item),
 /// `parent/step` (spawned), `step.compensate`. This text is the activity id, the timer id or the
@@ -57,12 +58,8 @@ impl Activation {
             Some(at) => (rest.get(..own + at)?, rest.get(own + at + 1..)?.parse().ok()?),
             None => (rest, 1),
         };
-        (!step.is_empty() && visit > 0).then(|| Self {
-            step: StepId::new(step),
-            visit,
-            item,
-            compensates,
-        })
+        let is_name = check_step_id(step.get(own..)?).is_ok();
+        (is_name && visit > 0).then(|| Self { step: StepId::new(step), visit, item, compensates })
     }
 }
 

@@ -80,6 +80,8 @@ struct Open {
     approvals: BTreeMap<String, Activation>,
     /// Activities and children that were asked to stop.
     stopping: BTreeSet<EventId>,
+    /// Steps that wait for the steps they spawned.
+    parents: BTreeSet<usize>,
 }
 
 /// What is to be decided next, in the order in which it is taken up.

@@ -150,6 +150,8 @@ impl Progress {
         }
         if self.ending.is_some() {
             self.leave_waits();
+        } else {
+            self.end_parents();
         }
         Ok(())
     }

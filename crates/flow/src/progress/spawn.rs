@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::mark::Spawn;
-use super::{Activation, Outcome, Phase, Progress};
+use super::{Activation, Outcome, Progress, StepState};
 use crate::diagnostic::Diagnostic;
 use crate::graph::{Rule, Step, StepId};
 use crate::syntax;
@@ -27,40 +27,42 @@ impl Progress {
         self.spawned(at, children);
     }
 
-    /// A spawned step has ended for the first time: its parent may be over.
-    pub(super) fn child_ended(&mut self, at: usize, outcome: Outcome) {
-        let Some(parent) = self.parent_of(at) else { return };
-        if outcome == Outcome::Failed {
-            return;
+    /// A step that spawned others is over when nothing under it runs or is left to start.
+    pub(super) fn end_parents(&mut self) {
+        while let Some(at) = self.open.parents.iter().rev().find(|at| self.is_over(**at)).copied() {
+            let Some(state) = self.steps.get_mut(at) else { return };
+            let children = state.spawned.take().map(|spawned| spawned.children);
+            self.end_parent(at, &children.unwrap_or_default());
         }
-        let Some(spawned) = self.steps.get_mut(parent).and_then(|state| state.spawned.as_mut())
-        else {
-            return;
+    }
+
+    fn is_over(&self, parent: usize) -> bool {
+        let children = self.steps.get(parent).and_then(|state| state.spawned.as_ref());
+        let is_still = |at: &usize| {
+            let rests = self.steps.get(*at).is_none_or(StepState::rests);
+            let routes = self.agenda.routes.iter().any(|(step, ..)| step == at);
+            rests && !routes && !self.agenda.skips.iter().any(|(step, _)| step == at)
         };
-        spawned.open = spawned.open.saturating_sub(1);
-        if spawned.open > 0 {
-            return;
-        }
-        let children = std::mem::take(&mut spawned.children);
+        children.is_none_or(|spawned| spawned.children.iter().all(is_still))
+    }
+
+    fn end_parent(&mut self, at: usize, children: &[usize]) {
         let mut output = Map::new();
         for child in children {
-            let (Some(step), Some(state)) = (self.flow.steps.get(child), self.steps.get(child))
+            let (Some(step), Some(state)) = (self.flow.steps.get(*child), self.steps.get(*child))
             else {
                 continue;
             };
+            // Somebody else handled it: there is nothing that the parent could give.
+            if state.outcome == Some(Outcome::Failed) && step.on_failure.is_empty() {
+                let error = state.view().and_then(|view| view.error.clone());
+                return self.close_failed(at, error);
+            }
             let name = step.id.as_str().rsplit('/').next().unwrap_or_default();
             let value = state.view().map_or(Value::Null, |view| (*view.output).clone());
             output.insert(name.to_owned(), value);
         }
-        self.succeed(parent, Value::Object(output));
-    }
-
-    fn parent_of(&self, at: usize) -> Option<usize> {
-        let id = &self.flow.steps.get(at)?.id;
-        let parent = id.as_str().rsplit_once('/')?.0;
-        let parent = self.position(&Activation::parse(parent)?.step)?;
-        let running = self.steps.get(parent)?.phase == Phase::Running;
-        running.then_some(parent)
+        self.succeed(at, Value::Object(output));
     }
 }
 

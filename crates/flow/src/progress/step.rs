@@ -74,8 +74,7 @@ pub(super) struct Fan {
 impl Fan {
     /// Whether another item may start now.
     pub fn has_room(&self) -> bool {
-        let has_room =
-            self.running < self.concurrency || Defect::ItemsUnbounded.is_planted();
+        let has_room = self.running < self.concurrency || Defect::ItemsUnbounded.is_planted();
         self.error.is_none() && has_room && self.next < self.items.len()
     }
 
@@ -89,7 +88,6 @@ impl Fan {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Spawned {
     pub children: Vec<usize>,
-    pub open: usize,
 }
 
 impl StepState {
@@ -114,6 +112,11 @@ impl StepState {
     /// What expressions see of it; `None` before its first visit ended.
     pub fn view(&self) -> Option<&Arc<StepView>> {
         self.view.as_ref()
+    }
+
+    /// Whether it neither runs nor is about to.
+    pub(super) fn rests(&self) -> bool {
+        matches!(self.phase, Phase::Idle | Phase::Ended) && self.queued == 0
     }
 
     /// Items done and items in all, while a `for_each` is under way.

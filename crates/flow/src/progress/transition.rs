@@ -161,8 +161,8 @@ impl Progress {
         }
         let first = children.iter().copied().min().unwrap_or_default();
         if let Some(state) = self.state(at) {
-            let open = children.len();
-            state.spawned = Some(Box::new(Spawned { children, open }));
+            state.spawned = Some(Box::new(Spawned { children }));
+            self.open.parents.insert(at);
         }
         self.start_roots(first);
     }
@@ -190,6 +190,13 @@ impl Progress {
         let error = Arc::new(error);
         let visit = self.close_visit(at, Outcome::Failed, Value::Null, Some(error.clone()));
         self.route_failure(at, visit, error);
+        self.release(at, Outcome::Failed);
+        self.after_visit(at);
+    }
+
+    /// A visit ends with a failure that was handled elsewhere.
+    pub(super) fn close_failed(&mut self, at: usize, error: Option<Arc<Value>>) {
+        self.close_visit(at, Outcome::Failed, Value::Null, error);
         self.release(at, Outcome::Failed);
         self.after_visit(at);
     }
@@ -231,6 +238,7 @@ impl Progress {
     ) -> u32 {
         self.agenda.ready.remove(&at);
         self.agenda.fanning.remove(&at);
+        self.open.parents.remove(&at);
         let Some(state) = self.steps.get_mut(at) else { return 0 };
         let first = state.outcome.is_none();
         state.phase = Phase::Ended;
@@ -269,7 +277,6 @@ impl Progress {
             }
             self.consider(dependent);
         }
-        self.child_ended(at, outcome);
     }
 
     /// Starts or skips a step whose needs have all ended.

@@ -2,7 +2,7 @@
 
 use reflux_flow::progress::APPROVAL_SIGNAL;
 use reflux_server::Error;
-use reflux_server::protocol::Request;
+use reflux_server::protocol::{Request, new_request_id};
 use serde_json::json;
 
 use super::{Done, changed, done, leave, look, story};
@@ -46,6 +46,7 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
         run: row.run.clone(),
         name: APPROVAL_SIGNAL.to_owned(),
         data,
+        request_id: new_request_id(),
     })?;
     let what = if args.reject { "rejected" } else { "approved" };
     changed(&client, &row, &status, &format!("{what} `{step}` of"), out);

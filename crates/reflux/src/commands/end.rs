@@ -1,7 +1,7 @@
 //! `cancel` and `terminate`.
 
 use clap::Args;
-use reflux_server::protocol::Request;
+use reflux_server::protocol::{Request, new_request_id};
 
 use super::{Done, changed, done, leave, look};
 use crate::cli::Global;
@@ -30,8 +30,11 @@ pub struct TerminateArgs {
 pub fn cancel(args: &CancelArgs, global: &Global, out: &Out) -> Done {
     let client = look(global)?;
     let row = client.find(&args.run)?;
-    let status =
-        client.act(Request::Cancel { run: row.run.clone(), reason: args.reason.clone() })?;
+    let status = client.act(Request::Cancel {
+        run: row.run.clone(),
+        reason: args.reason.clone(),
+        request_id: new_request_id(),
+    })?;
     changed(&client, &row, &status, "asked to stop:", out);
     leave(client);
     done()

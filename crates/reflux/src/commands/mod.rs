@@ -103,7 +103,7 @@ fn story(client: &Client, row: &Row) -> Result<Story, Error> {
 
 /// Says that a run was changed, and that nobody works on it if that is so.
 fn changed(client: &Client, row: &Row, status: &str, what: &str, out: &Out) {
-    let waits = client.holder().is_some() && status == "running";
+    let waits = client.holds() && status == "running";
     if out.is_json() {
         out.value(&json!({
             "run_id": row.run.run_id.to_string(), "workflow_id": *row.run.workflow_id,

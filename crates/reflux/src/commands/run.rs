@@ -4,7 +4,6 @@ mod arguments;
 mod inputs;
 
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,10 +12,9 @@ use reflux_flow::diagnostic::Severity;
 use reflux_flow::input::check_input;
 use reflux_flow::syntax;
 use reflux_server::definitions::{Definition, Definitions};
-use reflux_server::protocol::{ListRuns, RunRef, StartRun};
+use reflux_server::protocol::{ListRuns, RunRef, StartRun, new_request_id, new_workflow_id};
 use reflux_server::{Error, service};
-use serde_json::{Value, json};
-use uuid::Uuid;
+use serde_json::json;
 
 use super::{Done, project};
 use crate::cli::Global;
@@ -73,8 +71,11 @@ pub fn run(args: Args, global: &Global, _: &Out) -> Done {
         bundle: String::from_utf8_lossy(&definition.bundle.to_bytes()).into_owned(),
         flow: definition.flow().name.clone(),
         input,
-        workflow_id: matches.get_one::<String>("id").cloned(),
-        request_id: Uuid::now_v7().to_string(),
+        workflow_id: match matches.get_one::<String>("id") {
+            Some(id) => id.clone(),
+            None => new_workflow_id(&definition.flow().name),
+        },
+        request_id: new_request_id(),
         use_existing: matches.get_flag("attach"),
     };
     if matches.get_flag("detach") {
@@ -90,7 +91,7 @@ fn follow(
     out: &Out,
 ) -> Done {
     let mut session = Session::open(project)?;
-    if session.client()?.holder().is_some() {
+    if session.client()?.holds() {
         let wanted =
             ListRuns { statuses: vec!["running".to_owned()], limit: 2, ..ListRuns::default() };
         let (open, _) = session.client()?.list(wanted)?;
@@ -166,7 +167,7 @@ fn detach(project: &reflux_server::Project, start: StartRun, out: &Out) -> Done 
     // Only looks: what is started here must not be cut off when this process ends.
     let client = Client::open_or_make(project, Mode::Look)?;
     let (run, existing) = client.start(start)?;
-    let alone = client.holder().is_some();
+    let alone = client.holds();
     client.close(|_| true);
     if alone {
         let program = std::env::current_exe()
@@ -183,15 +184,17 @@ fn detach(project: &reflux_server::Project, start: StartRun, out: &Out) -> Done 
                 .suggest(format!("the run is recorded; go on with `reflux resume {}`", run.run_id))
         })?;
     }
-    match out.is_json() || !std::io::stdout().is_terminal() {
-        true if out.is_json() => out.value(&json!({
-            "run_id": run.run_id.to_string(), "workflow_id": *run.workflow_id, "status": "running", "existing": existing,
-        })),
-        true => out.line(run.run_id.to_string()),
-        false => out.line(format!("{} goes on in the background; follow it with `reflux resume {}`", run.workflow_id, run.run_id)),
+    if out.is_json() {
+        out.value(&json!({
+            "run_id": run.run_id.to_string(), "workflow_id": *run.workflow_id,
+            "status": "running", "existing": existing,
+        }));
+    } else {
+        out.line(run.run_id.to_string());
+        out.note(format!(
+            "it goes on in the background; follow it with `reflux resume {}`",
+            run.run_id
+        ));
     }
     Ok(OK.into())
 }
-
-/// An input that came as a file or as pairs.
-type Given = serde_json::Map<String, Value>;

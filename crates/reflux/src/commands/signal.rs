@@ -1,7 +1,7 @@
 //! `signal`.
 
 use reflux_server::Error;
-use reflux_server::protocol::Request;
+use reflux_server::protocol::{Request, new_request_id};
 use serde_json::Value;
 
 use super::{Done, changed, done, leave, look};
@@ -27,8 +27,12 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
     };
     let client = look(global)?;
     let row = client.find(&args.run)?;
-    let status =
-        client.act(Request::Signal { run: row.run.clone(), name: args.name.clone(), data })?;
+    let status = client.act(Request::Signal {
+        run: row.run.clone(),
+        name: args.name.clone(),
+        data,
+        request_id: new_request_id(),
+    })?;
     changed(&client, &row, &status, "signalled", out);
     leave(client);
     done()

@@ -110,6 +110,17 @@ impl Running {
         self.child.wait().unwrap();
     }
 
+    /// Waits until the command has said something on stderr.
+    pub fn wait_to_say(&mut self, part: &str) {
+        // Byte by byte, so that nothing behind it is taken from whoever reads next.
+        let stderr = self.child.stderr.as_mut().unwrap();
+        let (mut said, mut byte) = (Vec::new(), [0]);
+        while !String::from_utf8_lossy(&said).contains(part) {
+            stderr.read_exact(&mut byte).unwrap();
+            said.push(byte[0]);
+        }
+    }
+
     pub fn interrupt(&self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());

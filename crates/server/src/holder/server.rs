@@ -2,8 +2,8 @@
 
 use std::io::{self, BufReader};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::protocol::{Request, Response, read_call, read_line, write_line};
@@ -15,19 +15,25 @@ const CONNECTIONS_MAX: usize = 64;
 /// How long a connection may say nothing, or not take what it is sent.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
-/// Serves until the process ends.
-pub(super) fn serve(service: Arc<Service>, listener: UnixListener) -> Result<(), Error> {
+/// Serves until the process ends or the service does: it is not kept alive from here.
+/// Gives the number of requests that were taken and are not answered.
+pub(super) fn serve(
+    service: Weak<Service>,
+    listener: UnixListener,
+) -> Result<Arc<AtomicUsize>, Error> {
+    let unanswered: Arc<AtomicUsize> = Arc::default();
+    let taken = unanswered.clone();
     let open = Arc::new(AtomicUsize::new(0));
     let accept = move || {
         for stream in listener.incoming().flatten() {
-            let (service, open) = (service.clone(), open.clone());
+            let (service, open, taken) = (service.clone(), open.clone(), taken.clone());
             if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
                 open.fetch_sub(1, Ordering::Relaxed);
                 refuse(stream);
                 continue;
             }
             let serve = move || {
-                if let Err(error) = talk(&service, stream) {
+                if let Err(error) = talk(&service, stream, &taken) {
                     tracing::debug!(%error, "a connection ended");
                 }
                 open.fetch_sub(1, Ordering::Relaxed);
@@ -36,10 +42,12 @@ pub(super) fn serve(service: Arc<Service>, listener: UnixListener) -> Result<(),
         }
     };
     let spawned = std::thread::Builder::new().name("socket".to_owned()).spawn(accept);
-    spawned.map(drop).map_err(|error| Error::unavailable(format!("cannot start a thread: {error}")))
+    spawned
+        .map(|_| unanswered)
+        .map_err(|error| Error::unavailable(format!("cannot start a thread: {error}")))
 }
 
-fn talk(service: &Service, stream: UnixStream) -> io::Result<()> {
+fn talk(service: &Weak<Service>, stream: UnixStream, taken: &AtomicUsize) -> io::Result<()> {
     stream.set_read_timeout(Some(IDLE_MAX))?;
     stream.set_write_timeout(Some(IDLE_MAX))?;
     let mut to = stream.try_clone()?;
@@ -54,13 +62,21 @@ fn talk(service: &Service, stream: UnixStream) -> io::Result<()> {
             }
             Err(error) => return Err(error),
         };
+        let Some(service) = service.upgrade() else { return Ok(()) };
+        let service = &*service;
         let mut broken = Ok(());
         let mut sink = |response: Response| {
             broken = send(&mut to, &response);
             broken.is_ok()
         };
         match read_call(&line).and_then(|request| refreshed(service, request)) {
-            Ok(request) => service.answer(request, &mut sink),
+            // A follower follows again; whoever changed something wants to hear that it was done.
+            Ok(request @ Request::Items { .. }) => service.answer(request, &mut sink),
+            Ok(request) => {
+                taken.fetch_add(1, Ordering::SeqCst);
+                service.answer(request, &mut sink);
+                taken.fetch_sub(1, Ordering::SeqCst);
+            }
             Err(error) => drop(sink(Response::Error(error))),
         }
         broken?;

@@ -145,7 +145,9 @@ fn described(attempt: &Attempt) -> reflux_sdk::Attempt {
         idempotency_key: attempt.idempotency_key.clone(),
         scheduled_at_ms: millis(attempt.scheduled_at),
         deadline_ms: deadline,
-        last_heartbeat: None,
+        last_heartbeat: reflux_flow::payload::value_of(&attempt.heartbeat)
+            .ok()
+            .filter(|details| !details.is_null()),
     }
 }
 

@@ -51,7 +51,7 @@ impl Bench {
             bundle: String::from_utf8(bundle.to_bytes()).unwrap(),
             flow: "f".into(),
             input: Value::Null,
-            workflow_id: None,
+            workflow_id: crate::protocol::new_workflow_id("f"),
             request_id: "r".into(),
             use_existing: false,
         };
@@ -105,9 +105,9 @@ fn nodes() -> Catalogue {
                 .with_details(json!({"seen": input})),
         )
     })));
-    catalogue.insert(Arc::new(node(manifest("panic"), |_: Context, _: Value| async move {
-        let text: Option<&str> = None;
-        Ok::<_, Failure>(json!(text.expect("a text")))
+    catalogue.insert(Arc::new(node(manifest("panic"), |_: Context, input: Value| async move {
+        assert!(input.is_number(), "a text");
+        Ok::<_, Failure>(input)
     })));
     catalogue.insert(Arc::new(node(manifest("hang"), |ctx: Context, _: Value| async move {
         ctx.heartbeat(json!(1));
@@ -195,7 +195,7 @@ fn a_cancelled_run_stops_its_nodes() {
     while bench.service.host().running() == 0 {
         std::thread::sleep(Duration::from_millis(1));
     }
-    bench.ask(Request::Cancel { run: run.clone(), reason: String::new() });
+    bench.ask(Request::Cancel { run: run.clone(), reason: String::new(), request_id: "c".into() });
     let story = bench.end(&run);
     assert_eq!(story.status, "canceled");
     assert_eq!(story.steps[0].visits[0].attempts[0].outcome, Some("canceled"));

@@ -4,9 +4,9 @@ use clap::ArgMatches;
 use reflux_flow::graph::Flow;
 use reflux_flow::name::suggest;
 use reflux_server::Error;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{Given, arguments};
+use super::arguments;
 
 /// Most bytes of a file with inputs: an event holds no more.
 const FILE_BYTES_MAX: u64 = 2 << 20;
@@ -16,7 +16,7 @@ const FILE_BYTES_MAX: u64 = 2 << 20;
 /// # Errors
 /// Something cannot be read, or is not of the input's type.
 pub fn gather(flow: &Flow, matches: &ArgMatches) -> Result<Value, Error> {
-    let mut given = Given::new();
+    let mut given = Map::new();
     for text in matches.get_many::<String>("input").into_iter().flatten() {
         match text.strip_prefix('@') {
             Some(file) => given.extend(from_file(file)?),
@@ -36,7 +36,7 @@ pub fn gather(flow: &Flow, matches: &ArgMatches) -> Result<Value, Error> {
     Ok(Value::Object(given))
 }
 
-fn from_file(file: &str) -> Result<Given, Error> {
+fn from_file(file: &str) -> Result<Map<String, Value>, Error> {
     let failed = |error: std::io::Error| Error::invalid(format!("cannot read {file}: {error}"));
     if std::fs::metadata(file).map_err(failed)?.len() > FILE_BYTES_MAX {
         return Err(Error::invalid(format!("{file} has more than {FILE_BYTES_MAX} bytes"))

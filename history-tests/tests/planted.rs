@@ -1,0 +1,31 @@
+//! Each deliberate defect of the decider breaks at least one golden history.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use history_tests::golden::Golden;
+use reflux_flow::planted::{Defect, plant};
+
+#[test]
+fn every_planted_defect_breaks_a_golden_history() {
+    let goldens = Golden::all();
+    assert!(goldens.iter().all(holds), "the histories hold without a defect");
+    // A defect may also trip an assertion: that counts as noticed, and need not be printed.
+    std::panic::set_hook(Box::new(|_| {}));
+    let unnoticed: Vec<&Defect> = Defect::ALL
+        .iter()
+        .filter(|defect| {
+            plant(Some(**defect));
+            let noticed = !goldens.iter().all(holds);
+            plant(None);
+            !noticed
+        })
+        .collect();
+    let _ = std::panic::take_hook();
+    assert!(unnoticed.is_empty(), "no golden history notices {unnoticed:?}");
+}
+
+fn holds(golden: &Golden) -> bool {
+    let played = || golden.play().and_then(|world| golden.check(&world));
+    catch_unwind(AssertUnwindSafe(played)).is_ok_and(|checked| checked.is_ok())
+}

@@ -15,6 +15,7 @@ pub fn run(bed: &Bed) -> Vec<Figure> {
     let flow = place.path().join("one.yaml");
     std::fs::write(&flow, FLOW).expect("written");
     let time = |dir: &std::path::Path| {
+        std::fs::create_dir_all(dir).expect("a directory");
         let started = Instant::now();
         let status = Command::new(&program)
             .arg("run")
@@ -46,7 +47,7 @@ pub fn run(bed: &Bed) -> Vec<Figure> {
 fn program() -> PathBuf {
     let this = std::env::current_exe().expect("this program");
     let program = this.with_file_name("reflux");
-    let built = Command::new(env!("CARGO"))
+    let built = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))
         .args(["build", "--release", "--package", "reflux"])
         .status()
         .expect("cargo runs");

@@ -114,11 +114,17 @@ fn is_too_long(run: &Run, limits: &Limits) -> bool {
     run.history_events() > limits.history_events_max || run.history_bytes > limits.history_bytes_max
 }
 
+/// Whether a request was taken in before: it is acknowledged again, also when the run has closed
+/// meanwhile, because its sender may never have seen the first answer.
+fn is_repeated(run: &Run, request_id: &str) -> bool {
+    !request_id.is_empty() && run.request_ids.contains(request_id)
+}
+
 fn signal(draft: &mut Draft, ctx: &Context, request: Signal) -> Result<(), Rejection> {
-    let run = open(draft.run())?;
-    if !request.request_id.is_empty() && run.request_ids.contains(&request.request_id) {
+    if is_repeated(draft.run(), &request.request_id) {
         return Ok(());
     }
+    let run = open(draft.run())?;
     check_name(&ctx.limits, "signal name", &request.name)?;
     check_id(&ctx.limits, "request id", &request.request_id)?;
     check_id(&ctx.limits, "identity", &request.identity)?;
@@ -154,10 +160,10 @@ fn request_cancel(
     ctx: &Context,
     request: RequestCancel,
 ) -> Result<(), Rejection> {
-    let run = open(draft.run())?;
-    if !request.request_id.is_empty() && run.request_ids.contains(&request.request_id) {
+    if is_repeated(draft.run(), &request.request_id) {
         return Ok(());
     }
+    let run = open(draft.run())?;
     if run.cancel_requested.is_some() {
         return Err(Rejection::AlreadyDone("the run was asked to end before"));
     }
@@ -186,10 +192,10 @@ fn terminate(draft: &mut Draft, ctx: &Context, request: Terminate) -> Result<(),
 }
 
 fn pause(draft: &mut Draft, ctx: &Context, request: Suspend) -> Result<(), Rejection> {
-    let run = open(draft.run())?;
-    if !request.request_id.is_empty() && run.request_ids.contains(&request.request_id) {
+    if is_repeated(draft.run(), &request.request_id) {
         return Ok(());
     }
+    let run = open(draft.run())?;
     if run.paused.is_some() {
         return Err(Rejection::AlreadyDone("the run is paused"));
     }
@@ -201,10 +207,10 @@ fn pause(draft: &mut Draft, ctx: &Context, request: Suspend) -> Result<(), Rejec
 }
 
 fn unpause(draft: &mut Draft, ctx: &Context, request: Suspend) -> Result<(), Rejection> {
-    let run = open(draft.run())?;
-    if !request.request_id.is_empty() && run.request_ids.contains(&request.request_id) {
+    if is_repeated(draft.run(), &request.request_id) {
         return Ok(());
     }
+    let run = open(draft.run())?;
     if run.paused.is_none() {
         return Err(Rejection::AlreadyDone("the run is not paused"));
     }

@@ -258,3 +258,22 @@ fn a_workflow_id_has_one_open_run() {
     assert_eq!(world.result(&run), Err("WorkflowExecutionCanceled".to_owned()));
     world.engine.shutdown();
 }
+
+#[test]
+fn a_repeated_signal_is_acknowledged_also_when_the_run_has_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = echo(Options::at(dir.path()));
+    let source = "name: f\nsteps:\n  - id: w\n    wait: {signal: go}\n";
+    let run = world.start("w", source, &json!({}));
+    let signal = |request_id: &str| {
+        let signal =
+            Signal { name: "go".into(), request_id: request_id.into(), ..Signal::default() };
+        world.engine.command(Lane::of(&run), Some(run.run_id), Command::Signal(signal))
+    };
+    signal("first").unwrap();
+    let items = world.finish(&run).len();
+    signal("first").expect("it was taken");
+    assert!(signal("second").is_err(), "the run is closed");
+    assert_eq!(world.finish(&run).len(), items, "nothing was appended");
+    world.engine.shutdown();
+}

@@ -6,3 +6,6 @@
 #![allow(missing_docs, clippy::all, rustdoc::all)]
 
 include!(concat!(env!("OUT_DIR"), "/all.rs"));
+
+/// The descriptors of everything here, for reflection: an encoded `FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -50,6 +50,8 @@ pub enum Command {
     /// Run a flow and follow it to its end
     #[command(disable_help_flag = true)]
     Run(commands::run::Args),
+    /// Serve the project to programs: gRPC, HTTP, workers in other processes
+    Server(commands::server::Args),
     /// Check definitions without running them
     Validate(commands::validate::Args),
     /// Make a project: a first flow, a first node, a configuration

@@ -20,6 +20,7 @@ pub mod error;
 pub mod history;
 pub mod holder;
 pub mod host;
+pub mod net;
 pub mod project;
 pub mod protocol;
 pub mod secrets;

@@ -12,6 +12,7 @@ pub mod nodes;
 pub mod resolve;
 pub mod resume;
 pub mod run;
+pub mod server;
 pub mod show;
 pub mod signal;
 pub mod validate;
@@ -38,6 +39,7 @@ pub type Done = Result<ExitCode, Failure>;
 pub fn run(command: Command, global: &Global, out: &Out) -> Done {
     match command {
         Command::Run(args) => run::run(args, global, out),
+        Command::Server(args) => server::run(&args, global, out),
         Command::Validate(args) => validate::run(&args, global, out),
         Command::Init(args) => init::run(&args, global, out),
         Command::Define(args) => define::run(&args, global, out),

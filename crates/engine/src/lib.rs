@@ -26,6 +26,7 @@ mod mailbox;
 mod matching;
 mod materialise;
 mod partition;
+mod queries;
 mod record;
 mod recover;
 mod request;
@@ -44,6 +45,7 @@ pub use error::Error;
 pub use history::Events;
 pub use host::{Attempt, Host};
 pub use matching::{Offer, Queue, QueueKind};
+pub use queries::{OpenQuery, QueryOutcome};
 pub use request::{
     Answer, Ask, Lane, NewRun, Reply, Request, Spec, WhenClosed, WhenOpen, no_reply,
 };

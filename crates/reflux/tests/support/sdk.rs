@@ -1,5 +1,6 @@
 //! What an SDK needs on this machine, and its program against a server.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -25,10 +26,10 @@ pub fn install(language: &str) -> PathBuf {
 pub fn scenario(mut program: Command) {
     let project = Project::new();
     let server = Served::start(&project);
-    let mut program = Ended(program.env("TEMPORAL_ADDRESS", &server.grpc).spawn().unwrap());
+    let mut program = Group::spawn(program.env("TEMPORAL_ADDRESS", &server.grpc));
     let begun = Instant::now();
     let status = loop {
-        if let Some(status) = program.0.try_wait().unwrap() {
+        if let Some(status) = program.leader.try_wait().unwrap() {
             break status;
         }
         assert!(begun.elapsed() < SCENARIO_MAX, "the scenario did not end");
@@ -37,13 +38,25 @@ pub fn scenario(mut program: Command) {
     assert!(status.success(), "the scenario failed: see above");
 }
 
-/// A process that does not outlive the test.
-pub struct Ended(pub Child);
+/// A process and all that it starts; none of them outlives the test.
+pub struct Group {
+    pub leader: Child,
+}
 
-impl Drop for Ended {
+impl Group {
+    pub fn spawn(command: &mut Command) -> Self {
+        Self { leader: command.process_group(0).spawn().unwrap() }
+    }
+
+    /// SIGKILL, as a crash.
+    pub fn kill(self) {}
+}
+
+impl Drop for Group {
     fn drop(&mut self) {
+        let group = format!("-{}", self.leader.id());
         // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+        let _ = self.leader.wait();
     }
 }

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Union, cast
 
 import typing_extensions
+from typing_extensions import NotRequired, Required
 
 from ._failure import Failure
 
@@ -96,8 +97,12 @@ def fields_of(kind: Any) -> list[Field] | None:
         ]
     if typing_extensions.is_typeddict(kind):
         hints = typing_extensions.get_type_hints(kind, include_extras=True)
-        required = cast("frozenset[str]", kind.__required_keys__)
-        return [Field(name, _without_required(hint), name in required) for name, hint in hints.items()]
+        required = cast("frozenset[str]", getattr(kind, "__required_keys__"))  # noqa: B009
+        # Keys of postponed annotations all count as required: the hints know better.
+        return [
+            Field(name, _without_required(hint), name in required and typing.get_origin(hint) is not NotRequired)
+            for name, hint in hints.items()
+        ]
     return None
 
 
@@ -124,7 +129,8 @@ def read(kind: Any, value: Json, path: str = "") -> Any:
     if fields is None:
         return value
     given = read_fields(fields, value, path)
-    return given if typing_extensions.is_typeddict(kind) else kind(**given)
+    is_object: bool = typing_extensions.is_typeddict(cast(Any, kind))
+    return given if is_object else cast(Any, kind)(**given)
 
 
 def read_fields(fields: Sequence[Field], value: Json, path: str = "") -> dict[str, Any]:
@@ -199,7 +205,7 @@ def _of(kind: type, value: Json, path: str) -> Json:
 
 
 def _name(value: Json) -> str:
-    return "null" if value is None else _NAMES.get(type(value), type(value).__name__)
+    return "null" if value is None else next(name for kind, name in _NAMES.items() if isinstance(value, kind))
 
 
 def _bad(path: str, what: str) -> Failure:
@@ -219,8 +225,7 @@ def _takes_null(kind: Any) -> bool:
 
 
 def _without_required(hint: Any) -> Any:
-    wrappers = (typing_extensions.Required, typing_extensions.NotRequired)
-    return typing.get_args(hint)[0] if typing.get_origin(hint) in wrappers else hint
+    return typing.get_args(hint)[0] if typing.get_origin(hint) in (Required, NotRequired) else hint
 
 
 def _hashable(kind: Any) -> bool:

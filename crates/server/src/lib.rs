@@ -27,6 +27,7 @@ pub mod secrets;
 pub mod service;
 pub mod story;
 pub mod workers;
+pub mod temporal;
 
 pub use client::Client;
 pub use config::Config;

@@ -97,16 +97,13 @@ fn attempt_of(execution: &Execution, scheduled: EventId, attempt: u32) -> Option
         heartbeat: activity.heartbeat_details.clone(),
         timeout: spec.start_to_close,
         scheduled_at: activity.scheduled_at,
-        idempotency_key: idempotency_key(execution, &spec.activity_id, &spec.input),
+        idempotency_key: idempotency_key(run, &spec.activity_id, &spec.input),
     })
 }
 
-fn idempotency_key(
-    execution: &Execution,
-    activity_id: &str,
-    input: &reflux_core::Payloads,
-) -> String {
-    let run = execution.run();
+/// What is the same for every attempt of a step, after a re-drive too, and different for every
+/// other step: 64 hexadecimal digits.
+pub fn idempotency_key(run: &Run, activity_id: &str, input: &reflux_core::Payloads) -> String {
     let first = run.started.as_ref().map_or(run.key.run_id, |started| started.first_run_id);
     let mut hasher = blake3::Hasher::new();
     for part in [run.key.workflow_id.as_bytes(), first.0.as_bytes(), activity_id.as_bytes()] {

@@ -40,6 +40,7 @@ mod watch;
 
 pub use assembly::World;
 pub use codec::references;
+pub use effect::idempotency_key;
 pub use engine::{Engine, LOCAL_QUEUE, Options, Usage};
 pub use error::Error;
 pub use history::Events;

@@ -7,7 +7,7 @@
 //! Absent: retries, timers between attempts, histories. The run decides what an outcome means.
 
 mod attempt;
-mod outcome;
+pub(crate) mod outcome;
 #[cfg(test)]
 mod tests;
 
@@ -102,6 +102,11 @@ impl LocalHost {
     /// The nodes as they are now.
     pub fn nodes(&self) -> Arc<Nodes> {
         self.inner.nodes.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The secrets as they are now.
+    pub fn secrets(&self) -> Arc<Secrets> {
+        self.inner.secrets.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Attempts under way.

@@ -113,7 +113,8 @@ pub enum Command {
     /// First command after a boot. Attempts that another boot ran in process end as lost and
     /// start again at once; those with unsafe effects wait for a person and the run is paused.
     Recover,
-    /// The decisions of a flow. See [`Command::CompleteTask`] for code.
+    /// The decisions of a flow, or of a record of the server's own. See [`Command::CompleteTask`] for
+    /// code.
     Decide(Vec<Decision>),
     /// A person says what became of an attempt whose outcome is unknown.
     Resolve {
@@ -174,8 +175,8 @@ pub struct Start {
     pub task_queue: Arc<str>,
     /// Arguments.
     pub input: Payloads,
-    /// Passed along. With [`HEADER_SPEC`](crate::HEADER_SPEC) the run is a flow: no workflow
-    /// task is ever scheduled.
+    /// Passed along. With [`HEADER_SPEC`](crate::HEADER_SPEC) the run is a flow, with
+    /// [`HEADER_SYSTEM`](crate::HEADER_SYSTEM) a record: no workflow task is ever scheduled.
     pub header: Header,
     /// For people.
     pub memo: Memo,

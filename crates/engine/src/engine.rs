@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
-use reflux_core::{Command, Item, Limits, RunId, RunKey};
+use reflux_core::{Command, Item, Limits, RunId, RunKey, Start};
 use reflux_log::{DiskLog, Log};
 use reflux_store::{Filter, Page, Position, Store, Summary, backup};
 
@@ -15,7 +15,8 @@ use crate::host::Host;
 use crate::keeper::{Keeper, Keeping};
 use crate::layout::{create_dir, partitions};
 use crate::mailbox::{Internal, Mailbox};
-use crate::request::{Answer, Ask, Lane, Request};
+use crate::recovered::Recovered;
+use crate::request::{Answer, Ask, Lane, Request, WhenOpen};
 use crate::router::Router;
 use crate::start::StartFlow;
 use crate::watch::{Change, Watches};
@@ -107,7 +108,8 @@ impl Engine {
     ) -> Result<Self, Error> {
         let keeping = Keeping::new(&options);
         let dir = options.dir.clone();
-        let assembly = Assembly::new(options, log.clone(), &store, host, &World::real())?;
+        let assembly = Assembly::new(options, log.clone(), &store, host.clone(), &World::real())?;
+        host.recovered(&Recovered::new(&assembly.stores, &assembly.router))?;
         let mut threads = Vec::new();
         for (index, (partition, inbox)) in assembly.partitions.into_iter().enumerate() {
             threads.push(spawn(&format!("partition-{index}"), move || {
@@ -152,6 +154,19 @@ impl Engine {
     pub fn start(&self, start: StartFlow) -> Result<Answer, Error> {
         let (reply, answer) = wait_for_answer();
         self.submit(start.into_request(reply));
+        answer.recv().unwrap_or(Err(Error::Stopping))
+    }
+
+    /// Starts a run that is a record of the server's own, of which no other is open, and waits until
+    /// that is durable.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyStarted`], [`Error::Rejected`], [`Error::Full`].
+    pub fn start_record(&self, lane: Lane, run_id: RunId, start: Start) -> Result<Answer, Error> {
+        let (reply, answer) = wait_for_answer();
+        let when_open = WhenOpen::Refuse;
+        let ask = Ask::Start { run_id, command: Box::new(start), when_open, spec: None };
+        self.submit(Request { lane, ask, reply });
         answer.recv().unwrap_or(Err(Error::Stopping))
     }
 

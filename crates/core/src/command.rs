@@ -113,8 +113,7 @@ pub enum Command {
     /// First command after a boot. Attempts that another boot ran in process end as lost and
     /// start again at once; those with unsafe effects wait for a person and the run is paused.
     Recover,
-    /// The decisions of a flow, or of a record of the server's own. See [`Command::CompleteTask`] for
-    /// code.
+    /// The decisions of a flow. See [`Command::CompleteTask`] for code.
     Decide(Vec<Decision>),
     /// A person says what became of an attempt whose outcome is unknown.
     Resolve {

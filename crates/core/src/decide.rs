@@ -70,7 +70,7 @@ fn dispatch(draft: &mut Draft, ctx: &Context, command: Command) -> Result<(), Re
         Command::Resolve { scheduled, resolution, identity } => {
             recover::resolve(draft, ctx, scheduled, resolution, identity)
         }
-        Command::Decide(wanted) => decide_here(draft, ctx, wanted),
+        Command::Decide(wanted) => decide_flow(draft, ctx, wanted),
         Command::Retire => retire(draft),
 
         Command::StartTask { scheduled, identity, request_id } => {
@@ -240,11 +240,11 @@ fn suspension(ctx: &Context, request: Suspend) -> Result<Suspension, Rejection> 
     Ok(Suspension { identity, reason, request_id })
 }
 
-fn decide_here(draft: &mut Draft, ctx: &Context, wanted: Vec<Decision>) -> Result<(), Rejection> {
+fn decide_flow(draft: &mut Draft, ctx: &Context, wanted: Vec<Decision>) -> Result<(), Rejection> {
     let run = open(draft.run())?;
-    if run.decider() == Some(Decider::Code) {
+    if run.decider() != Some(Decider::Flow) {
         return Err(Rejection::invalid(
-            "this run is code: its decisions come with a completed workflow task",
+            "this run is no flow: the decisions of code come with a completed workflow task",
         ));
     }
     if !run.has_begun() {

@@ -97,8 +97,8 @@ pub enum Decider {
     Code,
     /// The flow language, inside the partition.
     Flow,
-    /// The server itself: the run is a record of its own, such as a deployed flow. It takes
-    /// signals, and what it holds is the fold of them.
+    /// Nobody: the run is a record of the server's own, such as a deployed flow. Its input is what
+    /// is recorded, and it stays open until it is replaced or taken away.
     System,
 }
 

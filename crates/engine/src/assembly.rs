@@ -13,6 +13,7 @@ use crate::host::Host;
 use crate::keeper::Keeping;
 use crate::layout;
 use crate::mailbox::{Inbox, Internal, Mailbox, mailbox};
+use crate::matching::Matching;
 use crate::materialise::{self, Job};
 use crate::partition::{Partition, Parts};
 use crate::recover::Recovery;
@@ -44,6 +45,7 @@ pub(crate) struct Assembly {
     pub stores: Vec<reflux_store::Partition>,
     pub router: Arc<Router>,
     pub watches: Arc<Watches>,
+    pub matching: Arc<Matching>,
     /// What is to be written into the stores.
     pub jobs: Receiver<Job>,
 }
@@ -64,6 +66,7 @@ impl Assembly {
         let keeping = Keeping::new(&options);
         let specs = Arc::new(Specs::default());
         let watches = Arc::new(Watches::default());
+        let matching = Matching::new(world.now.clone());
         let (mailboxes, inboxes): (Vec<Mailbox>, Vec<Inbox>) =
             (0..count).map(|_| mailbox()).unzip();
         let internal: Vec<Sender<Internal>> =
@@ -95,6 +98,7 @@ impl Assembly {
                 host: host.clone(),
                 router: router.clone(),
                 watches: watches.clone(),
+                matching: matching.clone(),
                 limits: options.limits.clone(),
                 local: local.clone(),
                 retention: options.retention,
@@ -108,6 +112,6 @@ impl Assembly {
             partition.revive()?;
             partitions.push((partition, inbox));
         }
-        Ok(Self { partitions, mailboxes, stores, router, watches, jobs: jobs_in })
+        Ok(Self { partitions, mailboxes, stores, router, watches, matching, jobs: jobs_in })
     }
 }

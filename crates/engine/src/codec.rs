@@ -70,10 +70,9 @@ pub(crate) fn decode(
 ) -> Result<Item, Error> {
     let item = wire::Item::decode(encoded.clone())
         .map_err(|error| Error::Corrupt(format!("an item cannot be read: {error}")))?;
-    let by_digest = encoded.windows(BY_DIGEST.len()).any(|window| window == BY_DIGEST);
     let mut item = Item::decode(item)
         .map_err(|error| Error::Corrupt(format!("an item cannot be read: {error}")))?;
-    if !by_digest {
+    if !may_refer(encoded) {
         return Ok(item);
     }
     let mut result = Ok(());
@@ -86,6 +85,11 @@ pub(crate) fn decode(
         }
     });
     result.map(|()| item)
+}
+
+/// Whether a payload of an encoded item may be stored by digest.
+pub(crate) fn may_refer(encoded: &[u8]) -> bool {
+    encoded.windows(BY_DIGEST.len()).any(|window| window == BY_DIGEST)
 }
 
 /// Every item of a stored run, in order.

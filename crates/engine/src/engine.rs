@@ -6,17 +6,19 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
-use reflux_core::{Command, Item, Limits, RunId, RunKey, Start};
+use reflux_core::{Command, Item, Limits, RunId, RunKey};
 use reflux_log::{DiskLog, Log};
 use reflux_store::{Filter, Page, Position, Store, Summary, backup};
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::assembly::{Assembly, World};
 use crate::host::Host;
 use crate::keeper::{Keeper, Keeping};
 use crate::layout::{create_dir, partitions};
 use crate::mailbox::{Internal, Mailbox};
+use crate::matching::Matching;
 use crate::recovered::Recovered;
-use crate::request::{Answer, Ask, Lane, Request, WhenOpen};
+use crate::request::{Answer, Ask, Lane, NewRun, Request};
 use crate::router::Router;
 use crate::start::StartFlow;
 use crate::watch::{Change, Watches};
@@ -24,6 +26,9 @@ use crate::{Error, codec, materialise, thread};
 
 /// The task queue of the nodes that run inside this process.
 pub const LOCAL_QUEUE: &str = "reflux.local";
+
+/// Histories read from the store at once: each is on a thread of the runtime's blocking pool.
+const READS_MAX: usize = 32; // more would wait for the same disk
 
 /// Where the engine lives and what it may use.
 #[derive(Debug, Clone)]
@@ -68,16 +73,19 @@ pub struct Usage {
 /// The engine of one node. Cheap to clone; the last clone's [`Engine::shutdown`] stops it.
 #[derive(Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     log: Arc<dyn Log>,
     store: Store,
-    stores: Vec<reflux_store::Partition>,
-    mailboxes: Vec<Mailbox>,
-    router: Arc<Router>,
+    pub(crate) stores: Vec<reflux_store::Partition>,
+    pub(crate) mailboxes: Vec<Mailbox>,
+    pub(crate) router: Arc<Router>,
     watches: Arc<Watches>,
+    pub(crate) matching: Arc<Matching>,
+    /// Reads of the store at once.
+    pub(crate) reads: Semaphore,
     keeper: Keeper,
     threads: Mutex<Vec<JoinHandle<()>>>,
     dir: PathBuf,
@@ -130,6 +138,8 @@ impl Engine {
                 mailboxes: assembly.mailboxes,
                 router: assembly.router,
                 watches: assembly.watches,
+                matching: assembly.matching,
+                reads: Semaphore::new(READS_MAX),
                 keeper,
                 threads: Mutex::new(threads),
                 dir,
@@ -157,16 +167,13 @@ impl Engine {
         answer.recv().unwrap_or(Err(Error::Stopping))
     }
 
-    /// Starts a run that is a record of the server's own, of which no other is open, and waits until
-    /// that is durable.
+    /// Starts a run of any kind and waits until that is durable.
     ///
     /// # Errors
     /// [`Error::AlreadyStarted`], [`Error::Rejected`], [`Error::Full`].
-    pub fn start_record(&self, lane: Lane, run_id: RunId, start: Start) -> Result<Answer, Error> {
+    pub fn start_run(&self, lane: Lane, new: NewRun) -> Result<Answer, Error> {
         let (reply, answer) = wait_for_answer();
-        let when_open = WhenOpen::Refuse;
-        let ask = Ask::Start { run_id, command: Box::new(start), when_open, spec: None };
-        self.submit(Request { lane, ask, reply });
+        self.submit(Request { lane, ask: Ask::Start(new), reply });
         answer.recv().unwrap_or(Err(Error::Stopping))
     }
 
@@ -190,7 +197,7 @@ impl Engine {
     }
 
     /// Follows a run from now on. The channel ends when the run closes or was not read in time.
-    pub fn watch(&self, run: &RunKey) -> Receiver<Change> {
+    pub fn watch(&self, run: &RunKey) -> mpsc::Receiver<Change> {
         self.inner.watches.watch(run)
     }
 
@@ -384,7 +391,9 @@ impl Engine {
 
 fn wait_for_answer() -> (crate::request::Reply, Receiver<Result<Answer, Error>>) {
     let (sender, receiver) = bounded(1);
-    (Box::new(move |answer| drop(sender.send(answer))), receiver)
+    let reply: crate::request::Reply =
+        Box::new(move |answer| drop(sender.send(answer.map(|(answer, _)| answer.clone()))));
+    (reply, receiver)
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {

@@ -245,6 +245,13 @@ impl Deciding {
         self.draft.run()
     }
 
+    /// Id of the request that started it; empty when it had none.
+    pub fn request_id(&self) -> Arc<str> {
+        let mut request_id = self.request_id.clone();
+        self.draft.items().iter().for_each(|item| note_request(&mut request_id, item));
+        request_id
+    }
+
     /// Whether nothing was decided.
     pub fn is_clean(&self) -> bool {
         self.draft.items().is_empty()

@@ -11,7 +11,7 @@ use reflux_flow::payload;
 
 use crate::Error;
 use crate::mailbox::Internal;
-use crate::request::{Ask, Lane, Reply, Request, Spec, WhenOpen, no_reply};
+use crate::request::{Ask, Lane, NewRun, Reply, Request, Spec, WhenClosed, WhenOpen, no_reply};
 use crate::specs::Specs;
 
 /// Knows which partition has which slots.
@@ -60,12 +60,13 @@ impl Router {
     }
 
     fn start(&self, run_id: Option<reflux_core::RunId>, start: &Arc<Start>) -> Option<Ask> {
-        Some(Ask::Start {
+        Some(Ask::Start(NewRun {
             run_id: run_id?,
             spec: self.spec(&start.header),
-            command: Box::new((**start).clone()),
+            start: Box::new((**start).clone()),
             when_open: WhenOpen::Refuse,
-        })
+            when_closed: WhenClosed::Allow,
+        }))
     }
 
     /// The bundle of a flow: a sub-flow may start in a partition that has not seen it.

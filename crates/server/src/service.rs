@@ -1,18 +1,20 @@
 //! Answers requests from an engine, the same for a caller in this process and one at the socket.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::RecvTimeoutError;
 use reflux_core::{
     Command, EventId, Item, RequestCancel, Resolution as CoreResolution, RunId, Signal, Suspend,
     Terminate, Timestamp, application_failure,
 };
-use reflux_engine::{Engine, Lane, Spec, StartFlow, WhenOpen};
+use reflux_engine::{Change, Engine, Lane, Spec, StartFlow, WhenClosed, WhenOpen};
 use reflux_flow::graph::Bundle;
 use reflux_flow::input::check_input;
 use reflux_flow::payload;
 use reflux_store::{Filter, Position, Summary};
+use tokio::sync::mpsc::Receiver;
 use uuid::Uuid;
 
 use crate::catalogue::Nodes;
@@ -182,6 +184,7 @@ impl Service {
             input: payload::of_value(&input),
             request_id: start.request_id.into(),
             when_open: if start.use_existing { WhenOpen::UseExisting } else { WhenOpen::Refuse },
+            when_closed: WhenClosed::Allow,
             identity: self.identity.clone(),
         })?;
         Ok(Response::Started { run: RunRef::from(&answer.run), existing: answer.existing })
@@ -312,10 +315,10 @@ impl Service {
                     return Ok(());
                 }
             }
-            let Some(changes) = changes.filter(|_| !closed) else { return Ok(()) };
+            let Some(mut changes) = changes.filter(|_| !closed) else { return Ok(()) };
             loop {
-                match changes.recv_timeout(ALIVE_EVERY) {
-                    Ok(change) => {
+                match next_change(&mut changes, ALIVE_EVERY) {
+                    Poll::Ready(Some(change)) => {
                         let count = u64::try_from(change.items.len()).unwrap_or(0);
                         let first = change.next.saturating_sub(count);
                         if first > sent {
@@ -333,9 +336,9 @@ impl Service {
                             return Ok(());
                         }
                     }
-                    Err(RecvTimeoutError::Timeout) if sink(Response::Alive) => {}
-                    Err(RecvTimeoutError::Timeout) => return Ok(()),
-                    Err(RecvTimeoutError::Disconnected) => break,
+                    Poll::Pending if sink(Response::Alive) => {}
+                    Poll::Pending => return Ok(()),
+                    Poll::Ready(None) => break,
                 }
             }
         }
@@ -359,6 +362,27 @@ impl Service {
         let text = is_digest.then(|| std::fs::read_to_string(path).ok()).flatten()?;
         // A file that was cut short by a crash is no definition.
         (blake3::hash(text.as_bytes()).to_hex().as_str() == digest).then_some(text)
+    }
+}
+
+/// The next change, waited for on this thread: it belongs to no runtime. `Pending` when there was
+/// none in time, `None` when there will be none.
+fn next_change(changes: &mut Receiver<Change>, limit: Duration) -> Poll<Option<Change>> {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let until = Instant::now() + limit;
+    loop {
+        let next = changes.poll_recv(&mut Context::from_waker(&waker));
+        let left = until.saturating_duration_since(Instant::now());
+        if next.is_ready() || left.is_zero() {
+            return next;
+        }
+        std::thread::park_timeout(left);
     }
 }
 

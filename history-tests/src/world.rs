@@ -213,6 +213,7 @@ impl Policies for Nodes {
             task_queue: if family == "remote" { "remote" } else { LOCAL }.into(),
             retry: None,
             timeout: None,
+            heartbeat: None,
             effects: if family == "unsafe" { EffectClass::Unsafe } else { EffectClass::Idempotent },
         })
     }

@@ -84,11 +84,13 @@ impl Nodes {
         let found = self.get(node)?;
         let manifest = found.manifest();
         let version = found.version_digest().unwrap_or_else(|| manifest.version.clone());
+        let queue = found.task_queue();
         Some(NodePolicy {
             version: version.into(),
-            task_queue: reflux_engine::LOCAL_QUEUE.into(),
+            task_queue: queue.as_deref().unwrap_or(reflux_engine::LOCAL_QUEUE).into(),
             retry: retry(manifest),
             timeout: manifest.policies.timeout,
+            heartbeat: manifest.policies.heartbeat.filter(|_| queue.is_some()), // a call in process is lost with the process
             effects: match manifest.effects {
                 Effects::Pure => EffectClass::Pure,
                 Effects::Reads => EffectClass::Reads,

@@ -39,6 +39,7 @@ impl Policies for SimHost {
             task_queue: LOCAL_QUEUE.into(),
             retry: None,
             timeout: Some(Duration::from_secs(600)),
+            heartbeat: None,
             effects: if is_unsafe { EffectClass::Unsafe } else { EffectClass::Idempotent },
         })
     }

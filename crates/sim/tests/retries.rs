@@ -36,6 +36,7 @@ impl Policies for Failing {
             task_queue: LOCAL_QUEUE.into(),
             retry: Some(Retry::Intervals(WAITS_MS.map(Duration::from_millis).to_vec())),
             timeout: None,
+            heartbeat: None,
             effects: EffectClass::Idempotent,
         })
     }

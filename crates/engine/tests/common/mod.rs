@@ -38,6 +38,7 @@ impl Policies for Nodes {
             task_queue: LOCAL_QUEUE.into(),
             retry: self.retry.clone(),
             timeout: None,
+            heartbeat: None,
             effects: EffectClass::Idempotent,
         })
     }

@@ -40,6 +40,8 @@ pub struct NodePolicy {
     pub retry: Option<Retry>,
     /// Limit of one attempt.
     pub timeout: Option<Duration>,
+    /// Longest silence of an attempt before its worker counts as lost; `None`: it need not speak.
+    pub heartbeat: Option<Duration>,
     /// What running it twice would do.
     pub effects: EffectClass,
 }

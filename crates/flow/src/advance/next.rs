@@ -214,7 +214,7 @@ impl Progress {
             effects: Some(policy.effects),
             start_to_close: Some(step.timeout.or(policy.timeout).unwrap_or(TIMEOUT_DEFAULT)),
             schedule_to_close: step.total_timeout,
-            heartbeat: step.heartbeat_timeout,
+            heartbeat: step.heartbeat_timeout.or(policy.heartbeat),
             ..ScheduleActivity::default()
         }))
     }

@@ -35,6 +35,7 @@ impl Policies for AnyNode {
             task_queue: "local".into(),
             retry: None,
             timeout: None,
+            heartbeat: None,
             effects: if node.name == "danger" { EffectClass::Unsafe } else { EffectClass::Pure },
         })
     }

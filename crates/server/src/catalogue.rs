@@ -1,5 +1,6 @@
 //! The nodes of a project: built in, and declared in `nodes/`. Says what flows need to know of them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use reflux_flow::advance::NodePolicy;
 use reflux_flow::graph::{NodeRef, ParameterKind, Retry};
 use reflux_flow::validate::{NodeShape, Property};
 use reflux_nodes::{Problem, builtin, load_dir};
-use reflux_sdk::{Catalogue, Effects, Manifest, Node, Schema};
+use reflux_sdk::{Catalogue, Effects, Manifest, Node, Schema, Served};
 
+use crate::registry::Registered;
 use crate::{Config, Project};
 
 /// The nodes of a project.
@@ -35,6 +37,21 @@ impl Nodes {
             catalogue.insert(node);
         }
         Ok(Self { catalogue })
+    }
+
+    /// These and the registered ones. A name that is here already keeps its meaning.
+    #[must_use]
+    pub fn join(mut self, registered: &[Arc<Registered>]) -> Self {
+        let own: BTreeSet<String> = self.catalogue.names().map(str::to_owned).collect();
+        for node in registered {
+            let name = &node.manifest.name;
+            if own.contains(name) {
+                tracing::warn!(%name, "a registered node has the name of one in the project, which is called instead");
+                continue;
+            }
+            self.catalogue.insert(Arc::new(Served::new(node.manifest.clone())));
+        }
+        self
     }
 
     /// Every node of every version.

@@ -17,9 +17,11 @@ use crate::keeper::{Keeper, Keeping};
 use crate::layout::{create_dir, partitions};
 use crate::mailbox::{Internal, Mailbox};
 use crate::matching::Matching;
+use crate::queries::Queries;
 use crate::recovered::Recovered;
 use crate::request::{Answer, Ask, Lane, NewRun, Request};
 use crate::router::Router;
+use crate::specs::Specs;
 use crate::start::StartFlow;
 use crate::watch::{Change, Watches};
 use crate::{Error, codec, materialise, thread};
@@ -82,8 +84,10 @@ pub(crate) struct Inner {
     pub(crate) stores: Vec<reflux_store::Partition>,
     pub(crate) mailboxes: Vec<Mailbox>,
     pub(crate) router: Arc<Router>,
+    specs: Arc<Specs>,
     watches: Arc<Watches>,
     pub(crate) matching: Arc<Matching>,
+    pub(crate) queries: Arc<Queries>,
     /// Reads of the store at once.
     pub(crate) reads: Semaphore,
     keeper: Keeper,
@@ -137,8 +141,10 @@ impl Engine {
                 stores: assembly.stores,
                 mailboxes: assembly.mailboxes,
                 router: assembly.router,
+                specs: assembly.specs,
                 watches: assembly.watches,
                 matching: assembly.matching,
+                queries: assembly.queries,
                 reads: Semaphore::new(READS_MAX),
                 keeper,
                 threads: Mutex::new(threads),
@@ -295,6 +301,23 @@ impl Engine {
         self.inner.keeper.snapshot_now()
     }
 
+    /// The canonical bytes of a bundle that a run is pinned to, by digest
+    /// ([`Summary::spec`]); `None` when no run that is kept uses it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn bundle(&self, digest: &[u8; 32]) -> Result<Option<bytes::Bytes>, Error> {
+        if let Some(bytes) = self.inner.specs.bytes(digest) {
+            return Ok(Some(bytes));
+        }
+        for store in &self.inner.stores {
+            if let Some(bytes) = store.blob(digest)? {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+
     /// Copies everything to a URL: a directory, or a bucket.
     ///
     /// # Errors
@@ -334,6 +357,7 @@ impl Engine {
         }
         let threads =
             std::mem::take(&mut *self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        self.inner.queries.clear();
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the engine had failed before it was stopped");

@@ -26,6 +26,7 @@ mod mailbox;
 mod matching;
 mod materialise;
 mod partition;
+mod queries;
 mod record;
 mod recover;
 mod recovered;
@@ -45,6 +46,7 @@ pub use error::Error;
 pub use history::Events;
 pub use host::{Attempt, Host};
 pub use matching::{Offer, Queue, QueueKind};
+pub use queries::{OpenQuery, QueryOutcome};
 pub use recovered::Recovered;
 pub use request::{
     Answer, Ask, Lane, NewRun, Reply, Request, Spec, WhenClosed, WhenOpen, no_reply,

@@ -142,7 +142,7 @@ impl Service {
             Request::List(wanted) => self.list(&wanted),
             Request::Items { .. } => Err(Error::invalid("items are a stream")),
             Request::Definition { digest } => {
-                Ok(Response::Definition { bytes: self.definition(&digest) })
+                Ok(Response::Definition { bytes: self.definition(&digest)? })
             }
             Request::StateHash => {
                 let hash = self.engine.state_hash()?;
@@ -174,7 +174,6 @@ impl Service {
         })?;
         let run_id = RunId(Uuid::now_v7());
         let digest = *blake3::hash(&bytes).as_bytes();
-        self.remember(&digest, &bytes);
         let answer = self.engine.start(StartFlow {
             namespace: NAMESPACE.into(),
             workflow_id: start.workflow_id.into(),
@@ -344,24 +343,11 @@ impl Service {
         }
     }
 
-    /// Keeps a definition for those who look at its runs later. The run itself has its own copy.
-    fn remember(&self, digest: &[u8; 32], bytes: &[u8]) {
-        let dir = self.project.dir().join("definitions");
-        let path = dir.join(format!("{}.json", hex(digest)));
-        if !path.exists() {
-            let written = std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&path, bytes));
-            if let Err(error) = written {
-                tracing::warn!(path = %path.display(), %error, "cannot keep the definition");
-            }
-        }
-    }
-
-    fn definition(&self, digest: &str) -> Option<String> {
-        let is_digest = digest.len() == 64 && digest.chars().all(|c| c.is_ascii_hexdigit());
-        let path = self.project.dir().join("definitions").join(format!("{digest}.json"));
-        let text = is_digest.then(|| std::fs::read_to_string(path).ok()).flatten()?;
-        // A file that was cut short by a crash is no definition.
-        (blake3::hash(text.as_bytes()).to_hex().as_str() == digest).then_some(text)
+    /// The bundle of that digest, if a run that is kept has it.
+    fn definition(&self, digest: &str) -> Result<Option<String>, Error> {
+        let Ok(digest) = blake3::Hash::from_hex(digest) else { return Ok(None) };
+        let bytes = self.engine.bundle(digest.as_bytes())?;
+        Ok(bytes.and_then(|bytes| String::from_utf8(bytes.into()).ok()))
     }
 }
 

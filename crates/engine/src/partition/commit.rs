@@ -158,6 +158,7 @@ impl Partition {
             effect::send_first(&self.parts, execution.run());
         }
         effect::run(&self.parts, &execution, effects);
+        self.parts.queries.went_on(execution.run(), &self.parts.matching);
         changes.runs.push(RunChange {
             first_ordinal: step.first_ordinal,
             items: step.encoded,

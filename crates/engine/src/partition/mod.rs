@@ -28,6 +28,7 @@ use crate::cache::Cache;
 use crate::host::Host;
 use crate::mailbox::Internal;
 use crate::matching::Matching;
+use crate::queries::Queries;
 use crate::request::{Ask, Lane, Request, no_reply};
 use crate::router::Router;
 use crate::specs::Specs;
@@ -65,6 +66,7 @@ pub(crate) struct Parts {
     pub router: Arc<Router>,
     pub watches: Arc<Watches>,
     pub matching: Arc<Matching>,
+    pub queries: Arc<Queries>,
     pub limits: Limits,
     pub local: Local,
     pub retention: Duration,

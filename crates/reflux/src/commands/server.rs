@@ -48,7 +48,8 @@ async fn serve(app: std::sync::Arc<App>, args: &Args, out: &Out) -> Result<(), E
     let server = Server::bind(app, wanted).await?;
     let Addresses { grpc, http } = server.addresses();
     match out.is_json() {
-        true => out.value(&json!({ "grpc": grpc.to_string(), "http": http.to_string() })),
+        // One line, so that whoever started it need not guess where it ends.
+        true => out.line(json!({ "grpc": grpc.to_string(), "http": http.to_string() }).to_string()),
         false => out.line(format!("gRPC on {grpc}, HTTP on http://{http}")),
     }
     server.serve(interrupted()).await

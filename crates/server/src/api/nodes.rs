@@ -10,6 +10,7 @@ use reflux_sdk::{Effects, Manifest, Node};
 use serde_json::{Map, Value};
 
 use super::{check_id, convert, page};
+use crate::catalogue::{Nodes, Origin};
 use crate::service::Service;
 use crate::{Error, Kind};
 
@@ -45,7 +46,8 @@ pub fn register(
     service.reload()?;
     let nodes = service.host().nodes();
     let taken = nodes.all().any(|node| {
-        node.manifest().name == manifest.name && origin(service, &**node) != REGISTERED
+        let name = &node.manifest().name;
+        *name == manifest.name && nodes.origin(name) != Origin::Registered
     });
     if taken {
         return Err(Error::new(
@@ -74,7 +76,7 @@ pub fn list(
     let wanted = nodes.all().enumerate().filter(|(_, node)| {
         let manifest = node.manifest();
         [&manifest.name, &manifest.description].iter().any(|part| part.to_lowercase().contains(&text))
-            && (request.origin.is_empty() || origin(service, &***node) == request.origin)
+            && (request.origin.is_empty() || origin(&nodes, &***node) == request.origin)
     });
     // Versions do not sort as text: a place is a number behind the name.
     let key = |(at, node): &(usize, &Arc<dyn Node>)| format!("{}\0{at:08}", node.manifest().name);
@@ -201,8 +203,6 @@ pub(super) fn deprecations(service: &Service, flow: &Flow, spans: &Spans) -> Vec
     flow.steps.iter().filter_map(warning).collect()
 }
 
-const REGISTERED: &str = "registered";
-
 fn find(service: &Service, name: &str, version: &str) -> Result<Arc<dyn Node>, Error> {
     check_id("name of the node", name)?;
     let reference = if version.is_empty() { name.to_owned() } else { format!("{name}@{version}") };
@@ -217,27 +217,27 @@ fn find(service: &Service, name: &str, version: &str) -> Result<Arc<dyn Node>, E
     })
 }
 
-/// Where a node comes from.
-fn origin(service: &Service, node: &dyn Node) -> &'static str {
-    if node.task_queue().is_some() {
-        REGISTERED
-    } else if service.host().nodes().is_built_in(&node.manifest().name) {
-        "built-in"
-    } else {
-        "project"
+/// Where a node comes from, as it is written.
+fn origin(nodes: &Nodes, node: &dyn Node) -> &'static str {
+    match nodes.origin(&node.manifest().name) {
+        Origin::BuiltIn => "built-in",
+        Origin::Project => "project",
+        Origin::Registered => "registered",
     }
 }
 
 fn told(service: &Service, node: &dyn Node) -> v1::Node {
     let manifest = node.manifest();
+    let nodes = service.host().nodes();
+    let is_registered = nodes.origin(&manifest.name) == Origin::Registered;
     let registered = service.host().registry().node(&manifest.name, &manifest.version);
-    let registered = registered.filter(|_| node.task_queue().is_some());
+    let registered = registered.filter(|_| is_registered);
     let json = serde_json::to_value(manifest).unwrap_or_default();
     v1::Node {
         name: manifest.name.clone(),
         version: manifest.version.clone(),
         description: manifest.description.clone(),
-        origin: origin(service, node).to_owned(),
+        origin: origin(&nodes, node).to_owned(),
         task_queue: node.task_queue().unwrap_or_default(),
         effects: match manifest.effects {
             Effects::Pure => "pure",

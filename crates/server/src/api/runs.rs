@@ -53,7 +53,6 @@ pub fn start(
         }
         (id, _) => id.to_owned(),
     };
-    service.remember(&spec.digest, &spec.bytes);
     let answer = service.engine().start(StartFlow {
         namespace,
         workflow_id: workflow_id.into(),

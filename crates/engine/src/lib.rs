@@ -29,6 +29,7 @@ mod partition;
 mod queries;
 mod record;
 mod recover;
+mod recovered;
 mod request;
 mod router;
 mod specs;
@@ -47,6 +48,7 @@ pub use history::Events;
 pub use host::{Attempt, Host};
 pub use matching::{Offer, Queue, QueueKind};
 pub use queries::{OpenQuery, QueryOutcome};
+pub use recovered::Recovered;
 pub use request::{
     Answer, Ask, Lane, NewRun, Reply, Request, Spec, WhenClosed, WhenOpen, no_reply,
 };

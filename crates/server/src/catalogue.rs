@@ -1,5 +1,6 @@
 //! The nodes of a project: built in, and declared in `nodes/`. Says what flows need to know of them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,20 +9,35 @@ use reflux_flow::advance::NodePolicy;
 use reflux_flow::graph::{NodeRef, ParameterKind, Retry};
 use reflux_flow::validate::{NodeShape, Property};
 use reflux_nodes::{Problem, builtin, load_dir};
-use reflux_sdk::{Catalogue, Effects, Manifest, Node, Schema};
+use reflux_sdk::{Catalogue, Effects, Manifest, Node, Schema, Served};
 
+use crate::registry::Registered;
 use crate::{Config, Project};
 
 /// The nodes of a project.
 #[derive(Clone, Debug, Default)]
 pub struct Nodes {
     catalogue: Catalogue,
+    /// Names of those that are not the project's.
+    built_in: BTreeSet<String>,
+    registered: BTreeSet<String>,
+}
+
+/// Where a node comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Of this program.
+    BuiltIn,
+    /// Of the project's files.
+    Project,
+    /// Of a worker.
+    Registered,
 }
 
 impl Nodes {
     /// The nodes of a catalogue.
     pub fn of(catalogue: Catalogue) -> Self {
-        Self { catalogue }
+        Self { catalogue, ..Self::default() }
     }
 
     /// The built-in nodes and those of the project's `nodes/`.
@@ -31,10 +47,36 @@ impl Nodes {
     pub fn load(project: &Project, config: &Config) -> Result<Self, Vec<Problem>> {
         let config = config.nodes(project);
         let mut catalogue = builtin(&config);
+        let built_in = catalogue.names().map(str::to_owned).collect();
         for node in load_dir(&project.nodes(), &config)? {
             catalogue.insert(node);
         }
-        Ok(Self { catalogue })
+        Ok(Self { catalogue, built_in, registered: BTreeSet::new() })
+    }
+
+    /// These and the registered ones. A name that is here already keeps its meaning.
+    #[must_use]
+    pub fn join(mut self, registered: &[Arc<Registered>]) -> Self {
+        let own: BTreeSet<String> = self.catalogue.names().map(str::to_owned).collect();
+        for node in registered {
+            let name = &node.manifest.name;
+            if own.contains(name) {
+                tracing::warn!(%name, "a registered node has the name of one in the project, which is called instead");
+                continue;
+            }
+            self.registered.insert(name.clone());
+            self.catalogue.insert(Arc::new(Served::new(node.manifest.clone())));
+        }
+        self
+    }
+
+    /// Where the nodes of a name come from.
+    pub fn origin(&self, name: &str) -> Origin {
+        match (self.built_in.contains(name), self.registered.contains(name)) {
+            (true, _) => Origin::BuiltIn,
+            (false, true) => Origin::Registered,
+            (false, false) => Origin::Project,
+        }
     }
 
     /// Every node of every version.

@@ -20,6 +20,7 @@ use reflux_engine::{Ask, Attempt, Engine, Lane, Recovered, Request, no_reply};
 use reflux_flow::advance::NodePolicy;
 use reflux_flow::graph::NodeRef;
 use reflux_sdk::Context;
+use serde_json::Value;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Semaphore, watch};
 
@@ -178,8 +179,8 @@ impl Drop for LocalHost {
 }
 
 impl reflux_flow::Policies for LocalHost {
-    fn policy(&self, node: &NodeRef) -> Option<NodePolicy> {
-        self.nodes().policy(node)
+    fn policy(&self, node: &NodeRef, input: &Value) -> Option<NodePolicy> {
+        self.nodes().policy(node, input)
     }
 }
 

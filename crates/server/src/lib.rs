@@ -26,7 +26,7 @@ pub mod page;
 pub mod project;
 pub mod protocol;
 pub mod registry;
-pub(crate) mod rest;
+pub mod rest;
 pub mod secrets;
 pub mod service;
 pub mod story;

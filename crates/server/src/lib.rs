@@ -26,8 +26,8 @@ pub mod protocol;
 pub mod secrets;
 pub mod service;
 pub mod story;
-pub mod workers;
 pub mod temporal;
+pub mod workers;
 
 pub use client::Client;
 pub use config::Config;

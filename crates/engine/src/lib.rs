@@ -25,6 +25,7 @@ mod layout;
 mod mailbox;
 mod matching;
 mod materialise;
+mod metrics;
 mod partition;
 mod queries;
 mod record;
@@ -46,6 +47,7 @@ pub use error::Error;
 pub use history::Events;
 pub use host::{Attempt, Host};
 pub use matching::{Offer, Queue, QueueKind};
+pub use metrics::describe as describe_metrics;
 pub use queries::{OpenQuery, QueryOutcome};
 pub use request::{
     Answer, Ask, Lane, NewRun, Reply, Request, Spec, WhenClosed, WhenOpen, no_reply,

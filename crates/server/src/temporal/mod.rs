@@ -19,6 +19,7 @@ mod namespaces;
 mod patience;
 mod poll;
 mod pollers;
+mod query;
 mod runs;
 mod service;
 mod start;

@@ -67,6 +67,7 @@ calls! {
 
         respond_workflow_task_completed(RespondWorkflowTaskCompletedRequest) -> RespondWorkflowTaskCompletedResponse = complete_workflow_task;
         respond_workflow_task_failed(RespondWorkflowTaskFailedRequest) -> RespondWorkflowTaskFailedResponse = fail_workflow_task;
+        respond_query_task_completed(RespondQueryTaskCompletedRequest) -> RespondQueryTaskCompletedResponse = complete_query;
         reset_sticky_task_queue(ResetStickyTaskQueueRequest) -> ResetStickyTaskQueueResponse = reset_sticky;
 
         record_activity_task_heartbeat(RecordActivityTaskHeartbeatRequest) -> RecordActivityTaskHeartbeatResponse = heartbeat_activity;
@@ -85,5 +86,6 @@ calls! {
         poll_workflow_task_queue(PollWorkflowTaskQueueRequest) -> PollWorkflowTaskQueueResponse = poll_workflow_task, patience::POLL;
         poll_activity_task_queue(PollActivityTaskQueueRequest) -> PollActivityTaskQueueResponse = poll_activity_task, patience::POLL;
         get_workflow_execution_history(GetWorkflowExecutionHistoryRequest) -> GetWorkflowExecutionHistoryResponse = get_history, patience::HISTORY;
+        query_workflow(QueryWorkflowRequest) -> QueryWorkflowResponse = query, patience::QUERY;
     }
 }

@@ -24,6 +24,7 @@ use super::commands::{self, Wrong};
 use super::convert::{queue_name, text};
 use super::errors::{invalid, not_found, refused, unhandled_command, unimplemented};
 use super::handout::Handout;
+use super::query::outcome;
 use super::tokens::Task;
 
 type Claimed = Option<(PollWorkflowTaskQueueResponse, Task)>;
@@ -40,14 +41,15 @@ impl Frontend {
         let queue = Queue { namespace, name, kind: QueueKind::Workflow };
         let _here = self.pollers.enter(&queue, &identity);
         while let Some(offer) = self.next_offer(&queue, until).await {
-            let (frontend, identity) = (self.clone(), identity.clone());
+            let (frontend, queue, identity) = (self.clone(), queue.clone(), identity.clone());
             let taken = self
                 .delivered(async move {
                     match offer {
                         Offer::Task { run, scheduled, .. } => {
                             frontend.take_task(run, scheduled, identity).await
                         }
-                        Offer::Query { .. } | Offer::Activity { .. } => Ok(None),
+                        Offer::Query { run, id } => frontend.take_query(run, id, &queue.name).await,
+                        Offer::Activity { .. } => Ok(None),
                     }
                 })
                 .await?;
@@ -75,12 +77,16 @@ impl Frontend {
                 request_id: request_id.clone(),
             },
         };
-        let look = |_: &_, run: &reflux_core::Run| Handout::of_task(run);
-        let Some(Some(handout)) = self.claim(Lane::of(&run), ask, look).await? else {
+        let engine = self.app.engine.clone();
+        let look = move |_: &_, run: &reflux_core::Run| {
+            Handout::of_task(run).map(|handout| (handout, engine.attach_queries(run)))
+        };
+        let Some(Some((handout, open))) = self.claim(Lane::of(&run), ask, look).await? else {
             return Ok(None);
         };
         let Some(task) = handout.task() else { return Ok(None) };
-        let queries = BTreeMap::new();
+        let queries =
+            open.into_iter().map(|open| (open.id.to_string(), (*open.query).clone())).collect();
         match self.hand_out(handout, &task, None, queries).await {
             Ok(answer) => Ok(Some((answer, task))),
             Err(error) => {
@@ -88,6 +94,18 @@ impl Frontend {
                 Err(error)
             }
         }
+    }
+
+    async fn take_query(&self, run: RunKey, id: Arc<str>, queue: &str) -> Result<Claimed, Status> {
+        let Some(query) = self.app.engine.open_query(&run, &id) else { return Ok(None) };
+        let queue = queue.to_owned();
+        let look = move |run: &reflux_core::Run| Handout::of_query(run, &queue);
+        let looked = self.app.engine.look(Lane::of(&run), Some(run.run_id), look).await;
+        let Ok(handout) = looked else { return Ok(None) };
+        let task = Task::Query { run, id };
+        let query = Some((*query).clone());
+        let answer = self.hand_out(handout, &task, query, BTreeMap::new()).await?;
+        Ok(Some((answer, task)))
     }
 
     pub(super) async fn complete_workflow_task(
@@ -136,6 +154,10 @@ impl Frontend {
         let done = self.app.engine.ask(Lane::of(&run), ask, look).await.map_err(refused)?;
         if !done.completed {
             return Err(self.why_failed(&run, scheduled, closing).await);
+        }
+        for (id, result) in request.query_results {
+            // Who asked may have gone.
+            self.app.engine.answer_query(&run, &id, outcome(result));
         }
         let mut answer = RespondWorkflowTaskCompletedResponse::default();
         if let Some(next) = done.next.filter(|_| request.return_new_workflow_task) {

@@ -208,7 +208,7 @@ fn id(bytes: &[u8]) -> Option<RunId> {
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Place {
     #[prost(bytes = "bytes", tag = "1")]
-    run_id: Bytes,
+    pub(super) run_id: Bytes,
     /// Number of the last event that was read.
     #[prost(int64, tag = "2")]
     pub(super) after: i64,

@@ -30,6 +30,7 @@ mod partition;
 mod queries;
 mod record;
 mod recover;
+mod recovered;
 mod request;
 mod router;
 mod specs;
@@ -49,6 +50,7 @@ pub use host::{Attempt, Host};
 pub use matching::{Offer, Queue, QueueKind};
 pub use metrics::describe as describe_metrics;
 pub use queries::{OpenQuery, QueryOutcome};
+pub use recovered::Recovered;
 pub use request::{
     Answer, Ask, Lane, NewRun, Reply, Request, Spec, WhenClosed, WhenOpen, no_reply,
 };

@@ -11,6 +11,7 @@
 //! Absent: terminals, arguments, colours (the binary's), and everything a run decides (the
 //! engine's).
 
+pub mod api;
 pub mod catalogue;
 pub mod client;
 pub mod clock;
@@ -23,6 +24,8 @@ pub mod host;
 pub mod net;
 pub mod project;
 pub mod protocol;
+pub mod registry;
+pub(crate) mod rest;
 pub mod secrets;
 pub mod service;
 pub mod story;

@@ -21,12 +21,13 @@ pub const NAMESPACE: &str = "default";
 pub struct NoNodes;
 
 impl Policies for NoNodes {
-    fn policy(&self, _: &NodeRef) -> Option<NodePolicy> {
+    fn policy(&self, _: &NodeRef, _: &serde_json::Value) -> Option<NodePolicy> {
         Some(NodePolicy {
             version: "1.0.0".into(),
             task_queue: LOCAL_QUEUE.into(),
             retry: None,
             timeout: None,
+            heartbeat: None,
             effects: EffectClass::Idempotent,
         })
     }

@@ -1,6 +1,7 @@
 //! What every face of a server shares.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use reflux_engine::Engine;
 use tokio::sync::watch;
@@ -18,6 +19,8 @@ pub struct App {
     pub project: Project,
     /// Its configuration.
     pub config: Config,
+    /// Live streams that are open.
+    pub(crate) streams: Arc<AtomicUsize>,
     draining: watch::Sender<bool>,
 }
 
@@ -25,7 +28,14 @@ impl App {
     /// Over a service and what it was made of.
     pub fn new(service: Arc<Service>, project: Project, config: Config) -> Arc<Self> {
         let engine = service.engine().clone();
-        Arc::new(Self { engine, service, project, config, draining: watch::Sender::new(false) })
+        Arc::new(Self {
+            engine,
+            service,
+            project,
+            config,
+            streams: Arc::default(),
+            draining: watch::Sender::new(false),
+        })
     }
 
     /// Nothing new is taken from now on, and whoever waits is answered.

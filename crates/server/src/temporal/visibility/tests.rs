@@ -22,6 +22,7 @@ fn run(id: &str, kind: &str, status: Status, started: i64, closed: Option<i64>) 
         first_run_id: RunId::default(),
         request_id: Arc::from(""),
         due: None,
+        waiting: Vec::new(),
         working: false,
         expires: None,
         items: 0,

@@ -141,7 +141,13 @@ fn attempt(delta: &Delta) -> Option<Entry> {
         // The rest is bookkeeping.
         _ => return None,
     };
-    Some(Entry { event: None, time: time.map(clock::rfc3339), at: time, kind, facts: object(facts) })
+    Some(Entry {
+        event: None,
+        time: time.map(clock::rfc3339),
+        at: time,
+        kind,
+        facts: object(facts),
+    })
 }
 
 fn value(payloads: &reflux_core::Payloads) -> Value {

@@ -25,7 +25,7 @@ pub mod net;
 pub mod project;
 pub mod protocol;
 pub mod registry;
-pub(crate) mod rest;
+pub mod rest;
 pub mod secrets;
 pub mod service;
 pub mod story;

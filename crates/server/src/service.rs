@@ -442,7 +442,8 @@ fn position(token: &str) -> Result<Position, Error> {
 
 /// What [`hex`] wrote.
 pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+    let digits =
+        |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
     (0..text.len()).step_by(2).map(digits).collect()
 }
 

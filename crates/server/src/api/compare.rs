@@ -17,7 +17,12 @@ pub(super) fn changes(older: &Value, newer: &Value) -> Vec<v1::FlowChange> {
     out
 }
 
-fn compare(path: &str, older: Option<&Value>, newer: Option<&Value>, out: &mut Vec<v1::FlowChange>) {
+fn compare(
+    path: &str,
+    older: Option<&Value>,
+    newer: Option<&Value>,
+    out: &mut Vec<v1::FlowChange>,
+) {
     match (older, newer) {
         (Some(a), Some(b)) if a == b => {}
         (Some(Value::Object(a)), Some(Value::Object(b))) => members(path, a, b, out),
@@ -39,7 +44,12 @@ fn compare(path: &str, older: Option<&Value>, newer: Option<&Value>, out: &mut V
     }
 }
 
-fn members(path: &str, a: &Map<String, Value>, b: &Map<String, Value>, out: &mut Vec<v1::FlowChange>) {
+fn members(
+    path: &str,
+    a: &Map<String, Value>,
+    b: &Map<String, Value>,
+    out: &mut Vec<v1::FlowChange>,
+) {
     let added = b.keys().filter(|key| !a.contains_key(*key));
     for key in a.keys().chain(added) {
         let path = if path.is_empty() { key.clone() } else { format!("{path}/{key}") };
@@ -84,7 +94,12 @@ pub(super) fn unified(older: &str, newer: &str, from: &str, to: &str) -> String 
             }
             (last, rest) = (next, after);
         }
-        hunk(&lines, first.saturating_sub(CONTEXT), (last + CONTEXT + 1).min(lines.len()), &mut out);
+        hunk(
+            &lines,
+            first.saturating_sub(CONTEXT),
+            (last + CONTEXT + 1).min(lines.len()),
+            &mut out,
+        );
     }
     out
 }
@@ -177,7 +192,8 @@ mod tests {
     #[test]
     fn steps_are_compared_by_their_names() {
         let older = json!({"name": "f", "steps": [{"id": "a", "with": {"x": 1}}, {"id": "b"}]});
-        let newer = json!({"name": "f", "steps": [{"id": "c"}, {"id": "a", "with": {"x": 2, "y": 3}}]});
+        let newer =
+            json!({"name": "f", "steps": [{"id": "c"}, {"id": "a", "with": {"x": 2, "y": 3}}]});
         let found: Vec<(String, String)> =
             changes(&older, &newer).into_iter().map(|change| (change.kind, change.path)).collect();
         let expected = [

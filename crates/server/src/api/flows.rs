@@ -64,7 +64,9 @@ pub fn deploy(
     let sources = source.into_iter().collect();
     let all = v1::ImportFlowsRequest { namespace, sources, author, template };
     let mut answers = import(service, all)?.flows.into_iter();
-    answers.next().ok_or_else(|| Error::invalid("there is no definition: give its text as source.text"))
+    answers
+        .next()
+        .ok_or_else(|| Error::invalid("there is no definition: give its text as source.text"))
 }
 
 /// Deploys definitions that may call each other.
@@ -84,7 +86,8 @@ pub fn import(
         )));
     }
     service.reload()?;
-    let sources: Result<Vec<_>, _> = request.sources.into_iter().map(|it| source(Some(it))).collect();
+    let sources: Result<Vec<_>, _> =
+        request.sources.into_iter().map(|it| source(Some(it))).collect();
     let sources = sources?;
     let parsed: Result<Vec<Parsed>, _> = sources.iter().map(read).collect();
     let parsed = parsed.map_err(unsound)?;
@@ -160,7 +163,10 @@ pub fn get(service: &Service, request: v1::GetFlowRequest) -> Result<v1::GetFlow
 ///
 /// # Errors
 /// [`Kind::NotFound`].
-pub fn diff(service: &Service, request: v1::DiffFlowRequest) -> Result<v1::DiffFlowResponse, Error> {
+pub fn diff(
+    service: &Service,
+    request: v1::DiffFlowRequest,
+) -> Result<v1::DiffFlowResponse, Error> {
     let namespace = namespace(service, &request.namespace)?;
     let registry = service.host().registry();
     let to = registry.flow(&namespace, &request.name, request.to_version)?;
@@ -168,10 +174,7 @@ pub fn diff(service: &Service, request: v1::DiffFlowRequest) -> Result<v1::DiffF
         0 => {
             let versions = registry.versions(&namespace, &request.name);
             versions.into_iter().find(|version| version.version < to.version).ok_or_else(|| {
-                Error::not_found(format!(
-                    "flow `{}` has no version before {}",
-                    to.name, to.version
-                ))
+                Error::not_found(format!("flow `{}` has no version before {}", to.name, to.version))
             })?
         }
         version => registry.flow(&namespace, &request.name, version)?,
@@ -204,7 +207,9 @@ pub fn delete(
     let registry = service.host().registry();
     let flow = registry.flow(&namespace, &request.name, 0)?;
     let callers = registry.flows().into_iter().filter(|other| {
-        other.namespace == flow.namespace && other.name != flow.name && other.sub_flows.contains(&flow.name)
+        other.namespace == flow.namespace
+            && other.name != flow.name
+            && other.sub_flows.contains(&flow.name)
     });
     let callers: Vec<String> = callers.map(|other| other.name.clone()).collect();
     if !callers.is_empty() {
@@ -243,7 +248,8 @@ pub fn export(
     let flow = registry.flow(&namespace, &request.name, request.version)?;
     let definition = registry.definition(service.engine(), &flow)?;
     let entry = entry(&definition, &flow)?;
-    let as_deployed = |file: &str| v1::FlowSource { text: definition.text.clone(), file: file.to_owned() };
+    let as_deployed =
+        |file: &str| v1::FlowSource { text: definition.text.clone(), file: file.to_owned() };
     let source = match request.syntax() {
         v1::FlowSyntax::Source => as_deployed(&flow.file),
         v1::FlowSyntax::Unspecified | v1::FlowSyntax::Yaml => {
@@ -290,8 +296,9 @@ pub fn clone(
     let mut flow = entry(&definition, &of)?.clone();
     flow.name.clone_from(&new_name);
     set_defaults(&mut flow, request.values.map(Map::from).unwrap_or_default())?;
-    let bundle = Bundle::collect(&flow, |name| definition.bundle.flows.get(name).map(|it| (**it).clone()))
-        .map_err(unsound)?;
+    let bundle =
+        Bundle::collect(&flow, |name| definition.bundle.flows.get(name).map(|it| (**it).clone()))
+            .map_err(unsound)?;
     let deployed = Deployed { author, ..Deployed::of(&namespace, &flow, &bundle) };
     let definition = Definition {
         text: text::to_yaml(&flow),
@@ -400,13 +407,17 @@ fn is_sound(found: &[Diagnostic]) -> bool {
 
 fn unsound(found: Vec<Diagnostic>) -> Error {
     let errors = found.iter().filter(|problem| problem.severity == Severity::Error);
-    Error::invalid(joined(errors)).suggest("mend the definition; ValidateFlow lists every problem with its place")
+    Error::invalid(joined(errors))
+        .suggest("mend the definition; ValidateFlow lists every problem with its place")
 }
 
 /// The flow itself among those that travel with it.
 fn entry<'a>(definition: &'a Definition, of: &Deployed) -> Result<&'a Flow, Error> {
     definition.bundle.flows.get(&of.name).map(|flow| &**flow).ok_or_else(|| {
-        Error::new(Kind::Corrupt, format!("the definition of `{}` has no flow of its name", of.name))
+        Error::new(
+            Kind::Corrupt,
+            format!("the definition of `{}` has no flow of its name", of.name),
+        )
     })
 }
 

@@ -47,10 +47,9 @@ impl Live {
 /// There is no such run, or there are too many watchers.
 pub async fn follow(app: Arc<App>, request: v1::WatchRunRequest) -> Result<Live, Error> {
     let open = Open::take(&app)?;
-    let service = app.service.clone();
     let (namespace, run) = (request.namespace, request.run);
-    let found = blocking(move || {
-        let summary = runs::find(&service, &namespace, &run)?;
+    let found = app.call(move |service| {
+        let summary = runs::find(service, &namespace, &run)?;
         Ok((convert::run(&summary, clock::now()), summary))
     });
     let (row, summary) = found.await?;
@@ -65,14 +64,6 @@ pub async fn follow(app: Arc<App>, request: v1::WatchRunRequest) -> Result<Live,
         }
     });
     Ok(Live { updates, _open: open })
-}
-
-/// Does what blocks on a thread that may.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|_| Err(Error::unavailable("the call broke off").suggest("try again")))
 }
 
 struct Watcher {
@@ -97,8 +88,8 @@ impl Watcher {
         loop {
             // Watched before it is read, so that nothing falls between.
             let mut changes = self.app.engine.watch(&self.key);
-            let (service, key) = (self.app.service.clone(), self.key.clone());
-            let read = blocking(move || {
+            let key = self.key.clone();
+            let read = self.app.call(move |service| {
                 let items = service.engine().items(&key)?;
                 let bundle = Telling::digest(&items).and_then(|digest| service.bundle(&digest));
                 Ok((items, bundle))

@@ -12,6 +12,7 @@
 mod compare;
 mod convert;
 pub mod flows;
+pub(crate) mod grpc;
 pub(crate) mod live;
 pub mod nodes;
 mod page;
@@ -112,7 +113,8 @@ fn check_id(what: &str, id: &str) -> Result<(), Error> {
         )));
     }
     let hidden = |c: &char| {
-        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
     match id.chars().find(hidden) {
         None => Ok(()),

@@ -32,8 +32,9 @@ pub fn register(
             manifest.len()
         )));
     }
-    let mut manifest = Manifest::from_json(&manifest)
-        .map_err(|error| Error::invalid(error.to_string()).suggest("see how a manifest is written in docs/nodes.md"))?;
+    let mut manifest = Manifest::from_json(&manifest).map_err(|error| {
+        Error::invalid(error.to_string()).suggest("see how a manifest is written in docs/nodes.md")
+    })?;
     if !request.task_queue.is_empty() {
         check_id("task queue", &request.task_queue)?;
         manifest.task_queue = Some(request.task_queue);
@@ -75,7 +76,9 @@ pub fn list(
     let nodes = service.host().nodes();
     let wanted = nodes.all().enumerate().filter(|(_, node)| {
         let manifest = node.manifest();
-        [&manifest.name, &manifest.description].iter().any(|part| part.to_lowercase().contains(&text))
+        [&manifest.name, &manifest.description]
+            .iter()
+            .any(|part| part.to_lowercase().contains(&text))
             && (request.origin.is_empty() || origin(&nodes, &***node) == request.origin)
     });
     // Versions do not sort as text: a place is a number behind the name.
@@ -140,9 +143,9 @@ pub fn remove(
         other.manifest.name == request.name && other.manifest.version != request.version
     });
     let flows = registry.flows();
-    let caller = flows.iter().find(|flow| {
-        flow.nodes.contains(&exact) || (last && flow.nodes.contains(&request.name))
-    });
+    let caller = flows
+        .iter()
+        .find(|flow| flow.nodes.contains(&exact) || (last && flow.nodes.contains(&request.name)));
     if let Some(flow) = caller {
         return Err(Error::new(Kind::Refused, format!("flow `{}` calls {exact}", flow.name))
             .suggest("deploy the flow without it, or mark the node as deprecated"));

@@ -26,7 +26,8 @@ pub(super) fn of<T>(
         "" => None,
         token => Some(decode(token).ok_or_else(unknown)?),
     };
-    let mut rest = rows.into_iter().filter(|row| after.as_ref().is_none_or(|after| key(row) > *after));
+    let mut rest =
+        rows.into_iter().filter(|row| after.as_ref().is_none_or(|after| key(row) > *after));
     let page: Vec<T> = rest.by_ref().take(size(wanted)).collect();
     let next = match (rest.next(), page.last()) {
         (Some(_), Some(last)) => crate::service::hex(key(last).as_bytes()),

@@ -74,7 +74,10 @@ pub fn start(
 ///
 /// # Errors
 /// The page token is not one of ours.
-pub fn list(service: &Service, request: v1::ListRunsRequest) -> Result<v1::ListRunsResponse, Error> {
+pub fn list(
+    service: &Service,
+    request: v1::ListRunsRequest,
+) -> Result<v1::ListRunsResponse, Error> {
     let statuses = request.statuses().filter_map(convert::status_of).collect();
     let some = |text: &str| (!text.is_empty()).then(|| Arc::<str>::from(text));
     let filter = Filter {
@@ -114,14 +117,14 @@ pub fn describe(
 ) -> Result<v1::DescribeRunResponse, Error> {
     let summary = find(service, &request.namespace, &request.run)?;
     let story = service.story(&summary.key)?;
-    let attempts = story.steps.iter().flat_map(|step| &step.visits).flat_map(|visit| &visit.attempts);
-    let (tokens, cost) = attempts.fold(((0_u64, 0_u64), 0.0), |((read, written), cost), attempt| {
-        let tokens = (
-            read.saturating_add(attempt.tokens.0),
-            written.saturating_add(attempt.tokens.1),
-        );
-        (tokens, cost + attempt.cost_usd)
-    });
+    let attempts =
+        story.steps.iter().flat_map(|step| &step.visits).flat_map(|visit| &visit.attempts);
+    let (tokens, cost) =
+        attempts.fold(((0_u64, 0_u64), 0.0), |((read, written), cost), attempt| {
+            let tokens =
+                (read.saturating_add(attempt.tokens.0), written.saturating_add(attempt.tokens.1));
+            (tokens, cost + attempt.cost_usd)
+        });
     let waits_for = story.waits_for.iter().map(|wait| v1::WaitsFor {
         activation: wait.activation.clone().unwrap_or_default(),
         kind: wait.kind.to_owned(),
@@ -163,7 +166,9 @@ pub fn history(
     let items = service.engine().items(&summary.key)?;
     let mut entries = Vec::new();
     let mut next_page_token = String::new();
-    for (at, entry) in items.iter().enumerate().skip(from).filter_map(|(at, item)| Some((at, Entry::of(item)?))) {
+    for (at, entry) in
+        items.iter().enumerate().skip(from).filter_map(|(at, item)| Some((at, Entry::of(item)?)))
+    {
         if entries.len() == page::size(request.page_size) {
             next_page_token = at.to_string();
             break;
@@ -193,7 +198,10 @@ pub fn signal(
 ///
 /// # Errors
 /// [`Kind::NotFound`]; [`Kind::Invalid`] for a query that is not known.
-pub fn query(service: &Service, request: v1::QueryRunRequest) -> Result<v1::QueryRunResponse, Error> {
+pub fn query(
+    service: &Service,
+    request: v1::QueryRunRequest,
+) -> Result<v1::QueryRunResponse, Error> {
     let summary = find(service, &request.namespace, &request.run)?;
     let story = service.story(&summary.key)?;
     let result = match request.query.as_str() {
@@ -274,7 +282,10 @@ pub fn terminate(
 ///
 /// # Errors
 /// [`Kind::NotFound`], [`Kind::Refused`].
-pub fn pause(service: &Service, request: v1::PauseRunRequest) -> Result<v1::PauseRunResponse, Error> {
+pub fn pause(
+    service: &Service,
+    request: v1::PauseRunRequest,
+) -> Result<v1::PauseRunResponse, Error> {
     let summary = find(service, &request.namespace, &request.run)?;
     let suspend = suspend(service, request.reason, request.request_id)?;
     let status = command(service, &summary, Command::Pause(suspend))?;
@@ -333,7 +344,8 @@ pub(super) fn find(service: &Service, namespace: &str, name: &str) -> Result<Sum
     }
     check_id("run", name)?;
     service.named(&namespace, name)?.ok_or_else(|| {
-        Error::not_found(format!("no run `{name}`")).suggest("name it by its run id or its workflow id")
+        Error::not_found(format!("no run `{name}`"))
+            .suggest("name it by its run id or its workflow id")
     })
 }
 
@@ -390,7 +402,11 @@ fn waiting(story: &Story, kind: &str, wanted: &str, what: &str) -> Result<String
         (all, wanted) if all.contains(&wanted) => Ok(wanted.to_owned()),
         (all, wanted) => {
             let error = refused(format!("it is not so that `{}` {what}", wanted.escape_debug()));
-            Err(if all.is_empty() { error } else { error.suggest(format!("name one of: {}", all.join(", "))) })
+            Err(if all.is_empty() {
+                error
+            } else {
+                error.suggest(format!("name one of: {}", all.join(", ")))
+            })
         }
     }
 }

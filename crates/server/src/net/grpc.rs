@@ -29,5 +29,6 @@ fn routes(app: &Arc<App>) -> Result<Routes, Error> {
     let mut routes = Routes::builder();
     routes.add_service(health).add_service(reflection);
     routes.add_service(temporal::service(temporal::Frontend::new(app.clone())?));
+    crate::api::grpc::add(&mut routes, app);
     Ok(routes.routes())
 }

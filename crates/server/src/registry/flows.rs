@@ -188,8 +188,9 @@ impl Registry {
             return Err(damaged("its definition is missing"));
         };
         let text = serde_json::from_slice(&text).map_err(|error| damaged(&error.to_string()))?;
-        let bundle = Bundle::from_bytes(&bytes)
-            .map_err(|problems| damaged(&problems.first().map_or_else(String::new, |p| p.to_string())))?;
+        let bundle = Bundle::from_bytes(&bytes).map_err(|problems| {
+            damaged(&problems.first().map_or_else(String::new, |p| p.to_string()))
+        })?;
         let definition = Arc::new(Definition { text, bundle: Arc::new(bundle), bytes });
         self.remember(&of.id(), &definition);
         Ok(definition)
@@ -206,7 +207,10 @@ impl Registry {
         flows: Vec<(Deployed, Definition)>,
     ) -> Result<Vec<(Arc<Deployed>, bool)>, Error> {
         let _writing = self.writing();
-        flows.into_iter().map(|(flow, definition)| self.deploy_one(engine, flow, definition)).collect()
+        flows
+            .into_iter()
+            .map(|(flow, definition)| self.deploy_one(engine, flow, definition))
+            .collect()
     }
 
     fn deploy_one(
@@ -308,8 +312,9 @@ fn edges(flow: &Flow) -> u32 {
     let targets = |rules: &[Rule]| -> usize {
         rules.iter().map(|rule| rule.then.len() + rule.otherwise.len()).sum()
     };
-    let edges = flow.steps.iter().map(|step| {
-        step.needs.len() + targets(&step.on_success) + targets(&step.on_failure)
-    });
+    let edges = flow
+        .steps
+        .iter()
+        .map(|step| step.needs.len() + targets(&step.on_success) + targets(&step.on_failure));
     u32::try_from(edges.sum::<usize>()).unwrap_or(u32::MAX)
 }

@@ -64,7 +64,8 @@ impl Registry {
     /// Every namespace, by name; `default` is always there, that of the records never.
     pub fn namespaces(&self) -> Vec<Arc<Namespace>> {
         let registered = read(&self.namespaces);
-        let implied = (!registered.contains_key(NAMESPACE)).then(|| Arc::new(Namespace::named(NAMESPACE)));
+        let implied =
+            (!registered.contains_key(NAMESPACE)).then(|| Arc::new(Namespace::named(NAMESPACE)));
         let mut all: Vec<_> = registered.values().cloned().chain(implied).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
@@ -97,8 +98,11 @@ impl Registry {
         let _writing = self.writing();
         check(&wanted.name)?;
         if wanted.name == NAMESPACE || read(&self.namespaces).contains_key(&wanted.name) {
-            return Err(Error::new(Kind::Exists, format!("there is a namespace `{}`", wanted.name))
-                .suggest("use it, or register another name"));
+            return Err(Error::new(
+                Kind::Exists,
+                format!("there is a namespace `{}`", wanted.name),
+            )
+            .suggest("use it, or register another name"));
         }
         room("namespaces", read(&self.namespaces).len(), NAMESPACES_MAX)?;
         wanted.time = clock::now().0;

@@ -22,6 +22,7 @@ pub mod history;
 pub mod holder;
 pub mod host;
 pub mod net;
+pub mod page;
 pub mod project;
 pub mod protocol;
 pub mod registry;

@@ -19,7 +19,7 @@ use crate::{Error, Kind};
 /// Adds our services.
 pub(crate) fn add(routes: &mut Services, app: &Arc<App>) {
     let ours = Grpc { app: app.clone() };
-    routes
+    services
         .add_service(
             FlowServiceServer::new(ours.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
         )

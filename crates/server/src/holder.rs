@@ -82,7 +82,7 @@ impl Holder {
         mode: Mode,
         config: &Config,
         listener: UnixListener,
-    ) -> Result<(Arc<Service>, Arc<AtomicUsize>), Error> {
+    ) -> Result<(Arc<Service>, Arc<Gate>), Error> {
         let (nodes, secrets) = service::load(project)?;
         let host = LocalHost::new(nodes, secrets, config.run.concurrency)?;
         if mode == Mode::Look {

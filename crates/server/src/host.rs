@@ -174,6 +174,9 @@ impl LocalHost {
     /// Stops what is under way. Its outcome is unknown to the run until another boot recovers it.
     pub fn stop(&self) {
         self.inner.engine.send_replace(None);
+        if let Some(spans) = self.inner.spans.get() {
+            spans.flush(&self.handle);
+        }
         for open in self.inner.attempts().open.values() {
             open.context.cancel();
         }

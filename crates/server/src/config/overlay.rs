@@ -82,7 +82,8 @@ impl Config {
                 match (settings.iter().find(|setting| setting.key == key.name), in_file) {
                     (Some(setting), _) => (key.name, setting.value.clone(), setting.origin.clone()),
                     (None, Some(value)) => {
-                        (key.name, value.to_string(), path.display().to_string())
+                        let value = serde_json::to_string(value).unwrap_or_default();
+                        (key.name, value, path.display().to_string())
                     }
                     (None, None) => (key.name, key.default.to_owned(), "default".to_owned()),
                 }
@@ -160,9 +161,8 @@ mod tests {
         let project = Project::at(dir.path()).unwrap();
         project.create_dir().unwrap();
         std::fs::write(project.config_file(), file).unwrap();
-        let environment = |name: &str| {
-            variable.filter(|_| name == "REFLUX_SERVER_PORT").map(str::to_owned)
-        };
+        let environment =
+            |name: &str| variable.filter(|_| name == "REFLUX_SERVER_PORT").map(str::to_owned);
         let flags: Vec<_> =
             flag.map(|value| Setting::flag("server.port", value, "--port")).into_iter().collect();
         Config::with(&project, environment, &flags)
@@ -235,11 +235,8 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let project = Project::at(dir.path()).unwrap();
             let variable = key.variable();
-            let config = Config::with(
-                &project,
-                |name| (name == variable).then(|| sample.to_owned()),
-                &[],
-            );
+            let config =
+                Config::with(&project, |name| (name == variable).then(|| sample.to_owned()), &[]);
             let config = config.unwrap_or_else(|error| panic!("{}: {error}", key.name));
             assert_ne!(config, Config::default(), "{} changes nothing", key.name);
         }
@@ -259,7 +256,10 @@ mod tests {
         }
         let error = toml::from_str::<Config>("no_such_section = 1").unwrap_err().to_string();
         for section in error.split('`').skip(3).step_by(2) {
-            assert!(KEYS.iter().any(|key| key.name.starts_with(&format!("{section}."))), "{section}");
+            assert!(
+                KEYS.iter().any(|key| key.name.starts_with(&format!("{section}."))),
+                "{section}"
+            );
         }
     }
 

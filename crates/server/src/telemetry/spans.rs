@@ -16,7 +16,8 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLink
 use reflux_core::Timestamp;
 use reflux_engine::Attempt;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::attempts::Ending;
 use crate::Error;
@@ -27,14 +28,24 @@ const WAITING_MAX: usize = 4096;
 const BATCH_MAX: usize = 512;
 /// How long a batch gathers.
 const GATHER: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for the last batch.
+const FLUSH_MAX: Duration = Duration::from_secs(2);
 /// How long a collector may take.
 const SEND_MAX: Duration = Duration::from_secs(10);
 
 /// Takes spans, and sends them in the background.
 #[derive(Debug)]
 pub struct Spans {
-    waiting: mpsc::Sender<SpanData>,
+    waiting: mpsc::Sender<Word>,
     scope: InstrumentationScope,
+}
+
+/// What the sender is told.
+#[derive(Debug)]
+enum Word {
+    Span(Box<SpanData>),
+    /// To send what there is at once, and to answer then.
+    Flush(oneshot::Sender<()>),
 }
 
 impl Spans {
@@ -68,6 +79,20 @@ impl Spans {
         })
     }
 
+    /// Waits until what was told before is sent, or for as long as a process that ends can wait.
+    /// Not to be called on a thread of a runtime.
+    pub fn flush(&self, runtime: &Handle) {
+        let (done, sent) = oneshot::channel();
+        runtime.block_on(async {
+            let flushed = async {
+                if self.waiting.send(Word::Flush(done)).await.is_ok() {
+                    drop(sent.await);
+                }
+            };
+            drop(tokio::time::timeout(FLUSH_MAX, flushed).await);
+        });
+    }
+
     pub(super) fn attempt(
         &self,
         attempt: &Attempt,
@@ -75,7 +100,8 @@ impl Spans {
         began: Timestamp,
         end: Timestamp,
     ) {
-        if self.waiting.try_send(self.span(attempt, ending, began, end)).is_err() {
+        let span = Box::new(self.span(attempt, ending, began, end));
+        if self.waiting.try_send(Word::Span(span)).is_err() {
             metrics::counter!("reflux_spans_dropped_total").increment(1);
         }
     }
@@ -146,26 +172,38 @@ fn moment(at: Timestamp) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos(u64::try_from(at.0).unwrap_or(0))
 }
 
-async fn send(exporter: SpanExporter, mut spans: mpsc::Receiver<SpanData>) {
+async fn send(exporter: SpanExporter, mut words: mpsc::Receiver<Word>) {
     let mut failing = false;
-    while let Some(first) = spans.recv().await {
-        let mut batch = vec![first];
-        tokio::time::sleep(GATHER).await;
-        while batch.len() < BATCH_MAX
-            && let Ok(span) = spans.try_recv()
-        {
-            batch.push(span);
+    while let Some(first) = words.recv().await {
+        let (mut batch, mut flush) = (Vec::new(), None);
+        let until = Instant::now() + GATHER;
+        let mut next = Some(first);
+        while let Some(word) = next {
+            match word {
+                Word::Span(span) => batch.push(*span),
+                Word::Flush(done) => flush = Some(done),
+            }
+            if batch.len() >= BATCH_MAX || flush.is_some() {
+                break;
+            }
+            next = tokio::time::timeout_at(until, words.recv()).await.ok().flatten();
         }
         let count = batch.len();
-        let sent = exporter.export(batch).await;
-        if let Err(error) = &sent {
-            metrics::counter!("reflux_spans_dropped_total")
-                .increment(u64::try_from(count).unwrap_or(u64::MAX));
-            // Once, until it works again: a collector that is away is away for a while.
-            if !failing {
-                tracing::warn!(%error, count, "spans cannot be sent and are dropped");
+        if count > 0 {
+            let sent = exporter.export(batch).await;
+            if let Err(error) = &sent {
+                metrics::counter!("reflux_spans_dropped_total")
+                    .increment(u64::try_from(count).unwrap_or(u64::MAX));
+                // Once, until it works again: a collector that is away is away for a while.
+                if !failing {
+                    tracing::warn!(%error, count, "spans cannot be sent and are dropped");
+                }
             }
+            failing = sent.is_err();
         }
-        failing = sent.is_err();
+        if let Some(done) = flush {
+            // Whoever asked may have waited long enough.
+            let _ = done.send(());
+        }
     }
 }

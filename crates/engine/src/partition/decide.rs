@@ -36,7 +36,7 @@ impl Default for Building {
 /// What a lane decided for a record, and who waits for that.
 pub(super) struct Decided {
     pub lane: Lane,
-    /// Runs that go on with the record.
+    /// Runs that go on with the record; of new ones the current one is the last.
     pub changed: Vec<(Execution, Step)>,
     /// Runs that were only looked at.
     pub unchanged: Vec<Execution>,
@@ -385,6 +385,7 @@ impl Partition {
     ) -> bool {
         let (changed, unchanged) = (Vec::new(), Vec::new());
         let mut decided = Decided { lane: lane.clone(), changed, unchanged, replies };
+        let current = self.cache.current(lane);
         for (_, run) in deciding {
             let is_clean = run.is_clean();
             building.specs.extend(run.new_spec());
@@ -408,6 +409,7 @@ impl Partition {
             decided.unchanged.into_iter().for_each(|execution| self.cache.put_back(execution));
             return false;
         }
+        decided.changed.sort_by_key(|(run, _)| Some(run.run().key.run_id) == current);
         building.lanes.push(decided);
         true
     }

@@ -227,3 +227,63 @@ async fn a_payload_that_looks_like_a_reference_comes_back_as_it_went_in() {
     let reflux_core::Kind::Started(started) = event.kind else { panic!() };
     assert_eq!(started.input, input);
 }
+
+#[tokio::test]
+async fn what_is_decided_at_once_may_be_large_in_any_of_its_parts() {
+    use reflux_core::{Memo, Payload, Payloads, ScheduleActivity, SearchAttributes, json_payload};
+    let dir = tempfile::tempdir().unwrap();
+    let code = Code::at(reflux_engine::Options::at(dir.path()));
+    let big = |bytes: usize| json_payload(format!("\"{}\"", "x".repeat(bytes)));
+    let fields = |bytes| [("f".to_owned(), big(bytes))].into();
+    let odd = Payload { metadata: [("m".to_owned(), vec![7; 300_000].into())].into(), ..big(1) };
+    let new = code::new_run(Start {
+        input: Payloads { payloads: (0..60).map(|_| big(30_000)).chain([odd]).collect() },
+        memo: Memo { fields: fields(1_000_000) },
+        search_attributes: SearchAttributes { indexed_fields: fields(700_000) },
+        ..start()
+    });
+    let run = code.ask("w", Ask::Start(new)).await.unwrap().run;
+    let activities = (0..1_000).map(|n| {
+        Decision::ScheduleActivity(Box::new(ScheduleActivity {
+            activity_id: format!("a{n}").into(),
+            activity_type: "act".into(),
+            input: Payloads { payloads: vec![big(2_000 + n)] },
+            start_to_close: Some(std::time::Duration::from_secs(60)),
+            ..ScheduleActivity::default()
+        }))
+    });
+    code.decide(activities.collect()).await;
+    let before = code.engine.history(&run, EventId(0), 10_000, 1 << 30).await.unwrap();
+    assert_eq!(before.encoded.len(), 1_004);
+    drop(code);
+    let code = Code::at(reflux_engine::Options::at(dir.path()));
+    let after = code.engine.history(&run, EventId(0), 10_000, 1 << 30).await.unwrap();
+    assert_eq!(after, before);
+}
+
+#[tokio::test]
+async fn more_than_a_record_holds_is_refused_and_the_run_goes_on() {
+    let code = Code::open();
+    let run = code.start("w").await;
+    let task = code.task("tasks").await;
+    let timer = |n: u32| Decision::StartTimer {
+        timer_id: format!("{n}{}", "x".repeat(500)).into(),
+        duration: std::time::Duration::from_secs(60),
+    };
+    let refused = code.complete_task(&task, (0..2_000).map(timer).collect()).await;
+    assert!(matches!(refused, Err(Error::Rejected(_))), "{refused:?}");
+    code.complete_task(&task, (0..200).map(timer).collect()).await.unwrap();
+    assert_eq!(code.status(&run).await, Status::Running);
+}
+
+#[tokio::test]
+async fn the_text_of_a_failure_is_cut_to_what_a_person_reads() {
+    let code = Code::open();
+    let run = code.start("w").await;
+    let text = "é".repeat(500_000);
+    let cause = Failure { message: text.clone(), ..Failure::default() };
+    let failure =
+        Failure { message: "first".into(), cause: Some(Box::new(cause)), ..Failure::default() };
+    code.decide(vec![Decision::FailRun { failure: Arc::new(failure) }]).await;
+    assert_eq!(code.status(&run).await, Status::Failed);
+}

@@ -55,6 +55,7 @@ impl Server {
             grpc: grpc.local_addr().map_err(failed)?,
             http: http.local_addr().map_err(failed)?,
         };
+        app.service.serves(addresses);
         Ok(Self { app, grpc, http, addresses })
     }
 

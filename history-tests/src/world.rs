@@ -206,7 +206,7 @@ impl World {
 pub struct Nodes;
 
 impl Policies for Nodes {
-    fn policy(&self, node: &NodeRef) -> Option<NodePolicy> {
+    fn policy(&self, node: &NodeRef, _: &Value) -> Option<NodePolicy> {
         let (family, _) = node.name.split_once('.').unwrap_or((&node.name, ""));
         (family != "missing").then(|| NodePolicy {
             version: "1.0.0".into(),

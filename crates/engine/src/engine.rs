@@ -344,6 +344,12 @@ impl Engine {
         Ok(Usage { log: self.inner.log.usage(), store: self.inner.store.usage()? })
     }
 
+    /// Tells the recorder of metrics what is read rather than counted; called before rendering.
+    pub fn observe(&self) {
+        self.inner.matching.observe();
+        self.inner.queries.observe();
+    }
+
     /// The data directory.
     pub fn dir(&self) -> &Path {
         &self.inner.dir

@@ -25,6 +25,7 @@ mod layout;
 mod mailbox;
 mod matching;
 mod materialise;
+mod metrics;
 mod partition;
 mod queries;
 mod record;
@@ -41,11 +42,13 @@ mod watch;
 
 pub use assembly::World;
 pub use codec::references;
+pub use effect::idempotency_key;
 pub use engine::{Engine, LOCAL_QUEUE, Options, Usage};
 pub use error::Error;
 pub use history::Events;
 pub use host::{Attempt, Host};
 pub use matching::{Offer, Queue, QueueKind};
+pub use metrics::describe as describe_metrics;
 pub use queries::{OpenQuery, QueryOutcome};
 pub use recovered::Recovered;
 pub use request::{

@@ -10,6 +10,7 @@ use reflux_flow::graph::{NodeRef, ParameterKind, Retry};
 use reflux_flow::validate::{NodeShape, Property};
 use reflux_nodes::{Problem, builtin, load_dir};
 use reflux_sdk::{Catalogue, Effects, Manifest, Node, Schema, Served};
+use serde_json::Value;
 
 use crate::registry::Registered;
 use crate::{Config, Project};
@@ -121,19 +122,20 @@ impl Nodes {
         })
     }
 
-    /// How a node is called.
-    pub fn policy(&self, node: &NodeRef) -> Option<NodePolicy> {
+    /// How a node is called with that rendered input.
+    pub fn policy(&self, node: &NodeRef, input: &Value) -> Option<NodePolicy> {
         let found = self.get(node)?;
         let manifest = found.manifest();
+        let effects = found.effects(input);
         let version = found.version_digest().unwrap_or_else(|| manifest.version.clone());
         let queue = found.task_queue();
         Some(NodePolicy {
             version: version.into(),
             task_queue: queue.as_deref().unwrap_or(reflux_engine::LOCAL_QUEUE).into(),
-            retry: retry(manifest),
+            retry: retry(manifest, effects),
             timeout: manifest.policies.timeout,
             heartbeat: manifest.policies.heartbeat.filter(|_| queue.is_some()), // a call in process is lost with the process
-            effects: match manifest.effects {
+            effects: match effects {
                 Effects::Pure => EffectClass::Pure,
                 Effects::Reads => EffectClass::Reads,
                 Effects::Idempotent => EffectClass::Idempotent,
@@ -158,8 +160,8 @@ impl reflux_flow::validate::Nodes for Nodes {
 }
 
 /// What a node that says nothing gets: none for one that may not be repeated unasked.
-fn retry(manifest: &Manifest) -> Option<Retry> {
-    match (&manifest.policies.retries, manifest.effects) {
+fn retry(manifest: &Manifest, effects: Effects) -> Option<Retry> {
+    match (&manifest.policies.retries, effects) {
         (Some(waits), _) => Some(Retry::Intervals(waits.clone())),
         (None, Effects::Reads | Effects::Idempotent) => {
             Some(Retry::Intervals([1, 3, 10].map(Duration::from_secs).to_vec())) // outlasts a hiccup, not an outage
@@ -197,7 +199,7 @@ fn kind_of(name: &str) -> ParameterKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn nodes(names: &[&str]) -> Nodes {
         let mut catalogue = Catalogue::new();
@@ -237,7 +239,7 @@ mod tests {
         ] {
             let manifest = json!({"name": "n", "version": "1.0.0", "effects": effects, "policies": {"retries": retries}});
             let manifest = Manifest::from_json(&manifest.to_string()).unwrap();
-            let found = retry(&manifest).map(|retry| match retry {
+            let found = retry(&manifest, manifest.effects).map(|retry| match retry {
                 Retry::Intervals(waits) => waits.len(),
                 Retry::Exponential { .. } => 0,
             });

@@ -7,7 +7,7 @@
 //! Absent: retries, timers between attempts, histories. The run decides what an outcome means.
 
 mod attempt;
-mod outcome;
+pub(crate) mod outcome;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +20,7 @@ use reflux_engine::{Ask, Attempt, Engine, Lane, Recovered, Request, no_reply};
 use reflux_flow::advance::NodePolicy;
 use reflux_flow::graph::NodeRef;
 use reflux_sdk::Context;
+use serde_json::Value;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Semaphore, watch};
 
@@ -114,6 +115,11 @@ impl LocalHost {
         self.inner.nodes.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The secrets as they are now.
+    pub fn secrets(&self) -> Arc<Secrets> {
+        self.inner.secrets.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Attempts under way.
     pub fn running(&self) -> usize {
         self.inner.attempts().open.values().filter(|open| open.begun).count()
@@ -173,8 +179,8 @@ impl Drop for LocalHost {
 }
 
 impl reflux_flow::Policies for LocalHost {
-    fn policy(&self, node: &NodeRef) -> Option<NodePolicy> {
-        self.nodes().policy(node)
+    fn policy(&self, node: &NodeRef, input: &Value) -> Option<NodePolicy> {
+        self.nodes().policy(node, input)
     }
 }
 

@@ -22,6 +22,7 @@ pub mod history;
 pub mod holder;
 pub mod host;
 pub mod net;
+pub mod page;
 pub mod project;
 pub mod protocol;
 pub mod registry;
@@ -29,6 +30,8 @@ pub mod rest;
 pub mod secrets;
 pub mod service;
 pub mod story;
+pub mod workers;
+pub mod temporal;
 
 pub use client::Client;
 pub use config::Config;

@@ -7,6 +7,7 @@ use reflux_core::{EffectClass, EventId, RunKey};
 use reflux_engine::{Attempt, Host, LOCAL_QUEUE};
 use reflux_flow::graph::NodeRef;
 use reflux_flow::{NodePolicy, Policies};
+use serde_json::Value;
 
 /// Notes what the engine asks of its nodes.
 #[derive(Clone, Default)]
@@ -32,7 +33,7 @@ impl SimHost {
 }
 
 impl Policies for SimHost {
-    fn policy(&self, node: &NodeRef) -> Option<NodePolicy> {
+    fn policy(&self, node: &NodeRef, _: &Value) -> Option<NodePolicy> {
         let is_unsafe = node.name == "sim.unsafe";
         Some(NodePolicy {
             version: "1.0.0".into(),

@@ -196,7 +196,7 @@ impl Progress {
         input: &Rendered,
         nodes: &dyn Policies,
     ) -> Decision {
-        let Some(policy) = nodes.policy(node) else {
+        let Some(policy) = nodes.policy(node, &input.value) else {
             let message = format!(
                 "no node `{}` is registered; start its worker or declare it in nodes/*.yaml, then resume the run",
                 node_text(node)

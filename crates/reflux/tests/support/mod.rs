@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod sdk;
+pub mod browser;
 pub mod served;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -1,62 +1,15 @@
-//! A server on free ports, and the program of an SDK against it.
+//! What an SDK needs on this machine, and its program against a server.
 
-use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use super::Project;
+use super::served::Served;
 
 /// A scenario takes seconds; this is for a machine that does other things too.
 const SCENARIO_MAX: Duration = Duration::from_secs(240);
-
-/// `reflux server` over a project, killed when dropped.
-pub struct Server {
-    child: Child,
-    /// `host:port` of gRPC.
-    pub grpc: String,
-    /// `host:port` of HTTP.
-    pub http: String,
-}
-
-impl Server {
-    /// Starts a server on ports that are free.
-    pub fn start(project: &Project) -> Self {
-        Self::start_on(project, "0", "0")
-    }
-
-    /// Starts a server on those ports.
-    pub fn start_on(project: &Project, grpc: &str, http: &str) -> Self {
-        let args = ["server", "--port", grpc, "--http-port", http, "--json"];
-        let mut command = project.command(&args);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let said: Value = serde_json::from_str(&line)
-            .unwrap_or_else(|error| panic!("the server said {line:?}: {error}"));
-        let address = |name: &str| said[name].as_str().unwrap().to_owned();
-        Self { child, grpc: address("grpc"), http: address("http") }
-    }
-
-    /// Ends it as a crash would.
-    pub fn kill(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
 
 /// Installs what a language needs and gives the directory where it is.
 #[track_caller]
@@ -72,18 +25,38 @@ pub fn install(language: &str) -> PathBuf {
 #[track_caller]
 pub fn scenario(mut program: Command) {
     let project = Project::new();
-    let server = Server::start(&project);
+    let server = Served::start(&project);
+    let mut program = Group::spawn(program.env("TEMPORAL_ADDRESS", &server.grpc));
     let begun = Instant::now();
-    let mut child = program.env("TEMPORAL_ADDRESS", &server.grpc).spawn().unwrap();
     let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
+        if let Some(status) = program.leader.try_wait().unwrap() {
             break status;
         }
-        if begun.elapsed() > SCENARIO_MAX {
-            child.kill().unwrap();
-            panic!("the scenario did not end");
-        }
+        assert!(begun.elapsed() < SCENARIO_MAX, "the scenario did not end");
         std::thread::sleep(Duration::from_millis(20));
     };
     assert!(status.success(), "the scenario failed: see above");
+}
+
+/// A process and all that it starts; none of them outlives the test.
+pub struct Group {
+    pub leader: Child,
+}
+
+impl Group {
+    pub fn spawn(command: &mut Command) -> Self {
+        Self { leader: command.process_group(0).spawn().unwrap() }
+    }
+
+    /// SIGKILL, as a crash.
+    pub fn kill(self) {}
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.leader.id());
+        // It may have ended already.
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+        let _ = self.leader.wait();
+    }
 }

@@ -8,7 +8,7 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 
 use super::App;
-use crate::Error;
+use crate::{Error, temporal};
 
 pub(super) async fn serve(app: Arc<App>, listener: TcpListener) -> Result<(), Error> {
     let incoming = TcpListenerStream::new(listener);
@@ -28,6 +28,7 @@ fn routes(app: &Arc<App>) -> Result<Routes, Error> {
         .map_err(|error| Error::unavailable(format!("reflection: {error}")))?;
     let mut routes = Routes::builder();
     routes.add_service(health).add_service(reflection);
+    routes.add_service(temporal::service(temporal::Frontend::new(app.clone())?));
     crate::api::grpc::add(&mut routes, app);
     Ok(routes.routes())
 }

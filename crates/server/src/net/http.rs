@@ -7,7 +7,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use super::App;
-use crate::{Error, rest};
+use crate::{Error, page, rest};
 
 pub(super) async fn serve(app: Arc<App>, listener: TcpListener) -> Result<(), Error> {
     let stop = app.clone();
@@ -18,6 +18,9 @@ pub(super) async fn serve(app: Arc<App>, listener: TcpListener) -> Result<(), Er
 }
 
 fn router(app: Arc<App>) -> Result<Router, Error> {
-    let routes = Router::new().route("/healthz", get(|| async { "ok" })).merge(rest::routes()?);
+    let routes = Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .merge(page::routes())
+        .merge(rest::routes()?);
     Ok(routes.with_state(app))
 }

@@ -29,7 +29,7 @@ struct Sim {
 struct AnyNode;
 
 impl Policies for AnyNode {
-    fn policy(&self, node: &NodeRef) -> Option<NodePolicy> {
+    fn policy(&self, node: &NodeRef, _: &Value) -> Option<NodePolicy> {
         Some(NodePolicy {
             version: "1".into(),
             task_queue: "local".into(),

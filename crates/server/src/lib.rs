@@ -30,8 +30,8 @@ pub mod rest;
 pub mod secrets;
 pub mod service;
 pub mod story;
-pub mod workers;
 pub mod temporal;
+pub mod workers;
 
 pub use client::Client;
 pub use config::Config;

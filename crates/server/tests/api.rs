@@ -1,9 +1,8 @@
 //! The API over real ports: the same calls over gRPC and over HTTP.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod common;
+mod served;
 
-use common::{Served, told};
 use futures::{SinkExt as _, StreamExt as _};
 use reflux_proto::api as v1;
 use reflux_proto::api::flow_service_client::FlowServiceClient;
@@ -11,6 +10,7 @@ use reflux_proto::api::node_service_client::NodeServiceClient;
 use reflux_proto::api::run_service_client::RunServiceClient;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use served::{Served, told};
 use tokio_tungstenite::tungstenite::Message;
 
 const GREET: &str = "
@@ -170,7 +170,7 @@ async fn repetitions_of_a_start_are_one_run() {
     served.deploy(GREET).await;
     let body = json!({"flow": "greet", "input": {"name": "you"}});
     let keyed = |key: &'static str| {
-        let request = served.client.post(served.url("/api/v1/runs")).header("idempotency-key", key);
+        let request = served.request(Method::POST, "/api/v1/runs").header("idempotency-key", key);
         let request = request.header("content-type", "application/json").body(body.to_string());
         async move { told(request.send().await.unwrap()).await.1 }
     };
@@ -319,7 +319,7 @@ async fn what_cannot_be_right_is_refused_with_what_to_do() {
     let long = "x".repeat(1_001);
     let deep = "[".repeat(100_000);
     let check = async |method: Method, path: &str, body: Option<String>, status: u16| {
-        let mut request = served.client.request(method.clone(), served.url(path));
+        let mut request = served.request(method.clone(), path);
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body);
         }
@@ -391,7 +391,7 @@ async fn what_cannot_be_right_is_refused_with_what_to_do() {
     check(Method::PUT, "/api/v1/runs", None, 405).await;
     check(Method::DELETE, "/api/v1/runs/x/signal", None, 405).await;
 
-    let form = served.client.post(served.url("/api/v1/runs")).body("flow=greet");
+    let form = served.request(Method::POST, "/api/v1/runs").body("flow=greet");
     let (status, _) = told(form.send().await.unwrap()).await;
     assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
     // The server is as it was.
@@ -404,7 +404,11 @@ async fn a_gigabyte_is_refused_before_it_is_sent() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let served = Served::start().await;
     let mut stream = tokio::net::TcpStream::connect(served.http).await.unwrap();
-    let head = "POST /api/v1/runs HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1073741824\r\n\r\n";
+    let bearer =
+        served.bearer().map(|bearer| format!("authorization: {bearer}\r\n")).unwrap_or_default();
+    let head = format!(
+        "POST /api/v1/runs HTTP/1.1\r\nhost: localhost\r\n{bearer}content-type: application/json\r\ncontent-length: 1073741824\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = vec![0; 1024];
     let read = stream.read(&mut answer).await.unwrap();
@@ -413,7 +417,7 @@ async fn a_gigabyte_is_refused_before_it_is_sent() {
     // The same without saying how much it is.
     let endless = futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 1 << 16]));
     let request =
-        served.client.post(served.url("/api/v1/runs")).header("content-type", "application/json");
+        served.request(Method::POST, "/api/v1/runs").header("content-type", "application/json");
     let sent = request.body(reqwest::Body::wrap_stream(endless.take(1 << 14))).send().await;
     // The server may hang up before the client has read the answer.
     if let Ok(answer) = sent {
@@ -432,11 +436,11 @@ async fn grpc_answers_with_the_same_errors() {
     assert_eq!(status.code(), tonic::Code::NotFound);
     assert!(status.message().contains("; name it by its run id"), "{status}");
     let request = v1::StartRunRequest { workflow_id: "a\0".into(), ..Default::default() };
-    let status = runs.start_run(request).await.unwrap_err();
+    let status = runs.start_run(served.signed(request)).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::InvalidArgument);
     let huge =
         v1::SignalRunRequest { run: "x".into(), name: "y".repeat(5 << 20), ..Default::default() };
-    let status = runs.signal_run(huge).await.unwrap_err();
+    let status = runs.signal_run(served.signed(huge)).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::OutOfRange, "{status}");
     let mut nodes = NodeServiceClient::connect(address).await.unwrap();
     let request = v1::GetNodeRequest { name: "http.reqest".into(), ..Default::default() };

@@ -1,12 +1,12 @@
 //! The document of the REST API and the page about it: both are made of the descriptor.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod common;
+mod served;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::Served;
+use served::Served;
 
 /// Validates OpenAPI 3.1 by its JSON Schema and by the rules that no schema tells.
 const VALIDATOR: &str = "openapi-spec-validator==0.9.0";

@@ -56,7 +56,9 @@ impl Frontend {
     ) -> Result<DescribeNamespaceResponse, Status> {
         if request.namespace.is_empty() {
             let found = self.namespaces().find(|known| id(known) == request.id);
-            return found.map(|known| self.described(known)).ok_or_else(|| no_namespace(&request.id));
+            return found
+                .map(|known| self.described(known))
+                .ok_or_else(|| no_namespace(&request.id));
         }
         let namespace = self.namespace(request.namespace)?;
         Ok(self.described(&namespace))

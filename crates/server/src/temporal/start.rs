@@ -50,7 +50,10 @@ impl Frontend {
                     request.workflow_execution_timeout.as_ref(),
                 )?,
                 run_timeout: length("WorkflowRunTimeout", request.workflow_run_timeout.as_ref())?,
-                task_timeout: length("WorkflowTaskTimeout", request.workflow_task_timeout.as_ref())?,
+                task_timeout: length(
+                    "WorkflowTaskTimeout",
+                    request.workflow_task_timeout.as_ref(),
+                )?,
                 retry: retry(request.retry_policy)?,
                 first_task_backoff: backoff,
                 request_id: text("RequestId", request.request_id)?,
@@ -69,7 +72,8 @@ impl Frontend {
             status: to_status(started.status).into(),
             ..Default::default()
         };
-        if let Some(task) = started.task.filter(|_| request.request_eager_execution && started.new) {
+        if let Some(task) = started.task.filter(|_| request.request_eager_execution && started.new)
+        {
             let frontend = self.clone();
             let taken = async move { frontend.take_task(started.run, task, identity).await };
             // The worker that polls gets it otherwise.
@@ -96,7 +100,9 @@ impl Frontend {
         let request_id = text("RequestId", request.request_id)?;
         let header = header(request.header)?;
         if conflict == WorkflowIdConflictPolicy::Fail {
-            return Err(invalid("WorkflowIdConflictPolicy Fail is not supported by this operation."));
+            return Err(invalid(
+                "WorkflowIdConflictPolicy Fail is not supported by this operation.",
+            ));
         }
         let (when_open, when_closed) = policies(reuse, conflict, WhenOpen::UseExisting)?;
         let new = new_run(
@@ -112,7 +118,10 @@ impl Frontend {
                     request.workflow_execution_timeout.as_ref(),
                 )?,
                 run_timeout: length("WorkflowRunTimeout", request.workflow_run_timeout.as_ref())?,
-                task_timeout: length("WorkflowTaskTimeout", request.workflow_task_timeout.as_ref())?,
+                task_timeout: length(
+                    "WorkflowTaskTimeout",
+                    request.workflow_task_timeout.as_ref(),
+                )?,
                 retry: retry(request.retry_policy)?,
                 first_task_backoff: length(
                     "WorkflowStartDelay",

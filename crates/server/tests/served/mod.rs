@@ -75,6 +75,30 @@ impl Served {
         drop(self.stop.take());
     }
 
+    /// What lets a caller change something, if the server asks for it.
+    pub fn bearer(&self) -> Option<String> {
+        let token = std::fs::read_to_string(self.root().join(".reflux/token")).ok()?;
+        Some(format!("Bearer {}", token.trim()))
+    }
+
+    /// A request over gRPC that may change something.
+    pub fn signed<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        if let Some(bearer) = self.bearer() {
+            request.metadata_mut().insert("authorization", bearer.parse().unwrap());
+        }
+        request
+    }
+
+    /// A request over HTTP that may change something.
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.client.request(method, self.url(path));
+        match self.bearer() {
+            Some(bearer) => request.header("authorization", bearer),
+            None => request,
+        }
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.http)
     }
@@ -85,7 +109,7 @@ impl Served {
         path: &str,
         body: Option<Value>,
     ) -> (StatusCode, Value) {
-        let mut request = self.client.request(method, self.url(path));
+        let mut request = self.request(method, path);
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());
         }

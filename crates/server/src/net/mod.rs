@@ -161,7 +161,7 @@ impl Server {
         making: impl Future<Output = Result<Arc<App>, Error>> + Send,
         stop: impl Future<Output = ()> + Send,
     ) -> Result<(), Error> {
-        let Self { grpc, http, faces, .. } = self;
+        let Self { grpc, http, faces, addresses, .. } = self;
         let closing = watch::Sender::new(false);
         let certificates: Vec<_> = [&grpc.tls, &http.tls].into_iter().flatten().cloned().collect();
         let mut tasks = JoinSet::new(); // dropping it ends what is left
@@ -174,6 +174,7 @@ impl Server {
             made = making => made?,
             () = &mut stop => return Ok(()),
         };
+        app.service.serves(addresses);
         faces.open(app.clone())?;
         stop.await;
         app.drain();

@@ -276,10 +276,14 @@ export class Client {
           const lines = text.slice(0, end).split("\n");
           text = text.slice(end + 2);
           const data = lines.filter((line) => line.startsWith("data:")).map((line) => line.slice(5));
-          if (data.length > 0) yield JSON.parse(data.join("\n")) as Message;
+          if (data.length === 0) continue;
+          const message = JSON.parse(data.join("\n")) as Message;
+          if (message.error !== undefined) throw errorOf(message, "unavailable");
+          yield message;
         }
       }
     } catch (error) {
+      if (error instanceof RefluxError) throw error;
       throw new RefluxError("unavailable", `the stream broke off: ${String(error)}`);
     } finally {
       abort.abort();
@@ -312,9 +316,12 @@ function answerOf(response: Response, text: string): Message {
     // what is no JSON is told by its status
   }
   if (response.ok) return answer;
+  throw errorOf(answer, response.status >= 500 ? "unavailable" : String(response.status));
+}
+
+function errorOf(answer: Message, code: string): RefluxError {
   const error = (answer.error ?? {}) as { code?: string; message?: string; suggestion?: string };
-  const code = error.code ?? (response.status >= 500 ? "unavailable" : String(response.status));
-  throw new RefluxError(code, error.message ?? `HTTP ${response.status}`, error.suggestion ?? "");
+  return new RefluxError(error.code ?? code, error.message ?? `HTTP ${code}`, error.suggestion ?? "");
 }
 
 function runOf(json: Json | undefined): Run {

@@ -297,6 +297,8 @@ class Client:
                 data = await asyncio.to_thread(_event, response)
                 if data is None:
                     return
+                if "error" in data:
+                    raise _error(data, "unavailable")
                 yield data
         finally:
             # Also ends the read of a thread whose task was cancelled.
@@ -337,9 +339,7 @@ class Client:
             answer = dict[str, Json]()
         if response.status < 300:
             return answer
-        error = cast("dict[str, Json]", answer.get("error", {}))
-        code = error.get("code") or ("unavailable" if response.status >= 500 else str(response.status))
-        raise Error(str(code), error.get("message") or f"HTTP {response.status}", error.get("suggestion") or "")
+        raise _error(answer, "unavailable" if response.status >= 500 else str(response.status))
 
 
 def _event(response: http.client.HTTPResponse) -> dict[str, Json] | None:
@@ -357,6 +357,11 @@ def _event(response: http.client.HTTPResponse) -> dict[str, Json] | None:
                 return json.loads("\n".join(data))
     except (OSError, ValueError, AttributeError, http.client.HTTPException) as error:
         raise Error("unavailable", f"the stream broke off: {error}") from error
+
+
+def _error(answer: Mapping[str, Json], code: str) -> Error:
+    error = cast("dict[str, Json]", answer.get("error", {}))
+    return Error(error.get("code") or code, error.get("message") or f"HTTP {code}", error.get("suggestion") or "")
 
 
 def _run(run: str, what: str = "") -> str:

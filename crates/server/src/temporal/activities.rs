@@ -70,10 +70,7 @@ impl Frontend {
         let ask = || Ask::Command {
             run_id: Some(run.run_id),
             first_run: None,
-            command: Command::ClaimActivity {
-                scheduled,
-                worker: Worker::remote(identity.clone()),
-            },
+            command: Command::ClaimActivity { scheduled, worker: Worker::remote(identity.clone()) },
         };
         let look = move |_: &_, run: &Run| task_of(run, run.activities.get(&scheduled)?);
         let Some(Some((mut answer, attempt))) = self.claim(Lane::of(&run), ask, look).await? else {
@@ -116,7 +113,8 @@ impl Frontend {
         &self,
         request: RespondActivityTaskCompletedByIdRequest,
     ) -> Result<RespondActivityTaskCompletedByIdResponse, Status> {
-        let RespondActivityTaskCompletedByIdRequest { namespace, workflow_id, run_id, .. } = request;
+        let RespondActivityTaskCompletedByIdRequest { namespace, workflow_id, run_id, .. } =
+            request;
         let at = self.attempt_by_id(namespace, workflow_id, &run_id, request.activity_id).await?;
         self.complete(at, payloads(request.result)).await?;
         Ok(RespondActivityTaskCompletedByIdResponse {})
@@ -187,7 +185,8 @@ impl Frontend {
             Some(Attempt { run: run.key.clone(), scheduled, attempt })
         };
         let found = self.app.engine.look(lane, run_id, look).await.map_err(refused)?;
-        found.ok_or_else(|| not_found(format!("cannot find pending activity with ID {activity_id}")))
+        found
+            .ok_or_else(|| not_found(format!("cannot find pending activity with ID {activity_id}")))
     }
 
     /// Whether the attempt is to end.

@@ -51,8 +51,7 @@ fn decision(command: Command) -> Result<Decision, Wrong> {
         }
         A::StartTimerCommandAttributes(wanted) => {
             let timer = || {
-                let duration =
-                    length("StartToFireTimeout", wanted.start_to_fire_timeout.as_ref())?;
+                let duration = length("StartToFireTimeout", wanted.start_to_fire_timeout.as_ref())?;
                 let timer_id = name("TimerId", wanted.timer_id)?;
                 Ok(Decision::StartTimer { timer_id, duration: duration.unwrap_or_default() })
             };
@@ -74,9 +73,7 @@ fn decision(command: Command) -> Result<Decision, Wrong> {
             signal(wanted).map_err(because(TaskFailedCause::BadSignalWorkflowExecutionAttributes))
         }
         A::RequestCancelExternalWorkflowExecutionCommandAttributes(wanted) => cancel(wanted)
-            .map_err(because(
-                TaskFailedCause::BadRequestCancelExternalWorkflowExecutionAttributes,
-            )),
+            .map_err(because(TaskFailedCause::BadRequestCancelExternalWorkflowExecutionAttributes)),
         A::CompleteWorkflowExecutionCommandAttributes(wanted) => {
             Ok(Decision::CompleteRun { result: payloads(wanted.result) })
         }

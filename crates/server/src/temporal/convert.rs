@@ -149,10 +149,7 @@ fn is_null(payload: &Payload) -> bool {
 
 /// A run, as answers name it.
 pub(super) fn to_execution(key: &RunKey) -> WorkflowExecution {
-    WorkflowExecution {
-        workflow_id: key.workflow_id.to_string(),
-        run_id: key.run_id.to_string(),
-    }
+    WorkflowExecution { workflow_id: key.workflow_id.to_string(), run_id: key.run_id.to_string() }
 }
 
 /// Where a run stands, in Temporal's words.

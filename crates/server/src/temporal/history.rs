@@ -112,9 +112,8 @@ impl Frontend {
             after = part.last.0;
         }
         events.reverse();
-        let next = (first > 0).then(|| {
-            Place { until: first, ..Place::of(extent.run_id, EventId(0)) }.write()
-        });
+        let next = (first > 0)
+            .then(|| Place { until: first, ..Place::of(extent.run_id, EventId(0)) }.write());
         Ok(GetWorkflowExecutionHistoryReverseResponse {
             history: Some(History { events }),
             next_page_token: next.unwrap_or_default(),

@@ -36,9 +36,10 @@ impl Frontend {
         };
         let after = match &*request.next_page_token {
             [] => None,
-            token => Some(Position::from_bytes(token).map_err(|_| {
-                invalid("Invalid NextPageToken: ask for the first page again")
-            })?),
+            token => Some(
+                Position::from_bytes(token)
+                    .map_err(|_| invalid("Invalid NextPageToken: ask for the first page again"))?,
+            ),
         };
         let engine = self.app.engine.clone();
         let list = move || page(&engine, &query, &namespace, after, limit);

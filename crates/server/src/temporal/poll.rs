@@ -71,10 +71,9 @@ impl Frontend {
     pub(super) async fn give_back(&self, task: Task) {
         let run = task.run().clone();
         let command = match &task {
-            Task::Activity { scheduled, attempt, .. } => reflux_core::Command::UnclaimActivity {
-                scheduled: *scheduled,
-                attempt: *attempt,
-            },
+            Task::Activity { scheduled, attempt, .. } => {
+                reflux_core::Command::UnclaimActivity { scheduled: *scheduled, attempt: *attempt }
+            }
             Task::Workflow { scheduled, attempt, .. } => reflux_core::Command::FailTask {
                 scheduled: *scheduled,
                 attempt: *attempt,

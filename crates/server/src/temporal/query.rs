@@ -33,7 +33,10 @@ impl Frontend {
             self.app.engine.look(lane, run_id, look).await.map_err(refused)?;
         if rejects(condition, status) {
             let rejected = QueryRejected { status: to_status(status).into() };
-            return Ok(QueryWorkflowResponse { query_rejected: Some(rejected), ..Default::default() });
+            return Ok(QueryWorkflowResponse {
+                query_rejected: Some(rejected),
+                ..Default::default()
+            });
         }
         if decider != Some(reflux_core::Decider::Code) {
             return Err(Status::failed_precondition(
@@ -98,8 +101,6 @@ fn rejects(condition: QueryRejectCondition, status: reflux_core::Status) -> bool
     match condition {
         QueryRejectCondition::Unspecified | QueryRejectCondition::None => false,
         QueryRejectCondition::NotOpen => status != S::Running,
-        QueryRejectCondition::NotCompletedCleanly => {
-            !matches!(status, S::Running | S::Completed)
-        }
+        QueryRejectCondition::NotCompletedCleanly => !matches!(status, S::Running | S::Completed),
     }
 }

@@ -1,7 +1,7 @@
 //! What clients ask of a run: signal, cancel, terminate, describe; and what is refused.
 
 use reflux_core::{
-    Activity, Command, Decider, Deadline, Phase, Rejection, RequestCancel, Run, Signal, Terminate,
+    Activity, Command, Deadline, Decider, Phase, Rejection, RequestCancel, Run, Signal, Terminate,
     WorkflowTask, wire,
 };
 use reflux_engine::{Ask, Error, Lane};
@@ -19,8 +19,9 @@ use reflux_proto::temporal::api::workflowservice::v1::{
     DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse,
     RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse,
     ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse, ResetWorkflowExecutionRequest,
-    ResetWorkflowExecutionResponse, SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse,
-    TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse,
+    ResetWorkflowExecutionResponse, SignalWorkflowExecutionRequest,
+    SignalWorkflowExecutionResponse, TerminateWorkflowExecutionRequest,
+    TerminateWorkflowExecutionResponse,
 };
 use tonic::Status;
 

@@ -70,7 +70,8 @@ impl Frontend {
             status: to_status(started.status).into(),
             ..Default::default()
         };
-        if let Some(task) = started.task.filter(|_| request.request_eager_execution && started.new) {
+        if let Some(task) = started.task.filter(|_| request.request_eager_execution && started.new)
+        {
             let frontend = self.clone();
             let taken = async move { frontend.take_task(started.run, task, identity).await };
             // The worker that polls gets it otherwise.
@@ -97,7 +98,9 @@ impl Frontend {
         let request_id = text("RequestId", request.request_id)?;
         let header = header(request.header)?;
         if conflict == WorkflowIdConflictPolicy::Fail {
-            return Err(invalid("WorkflowIdConflictPolicy Fail is not supported by this operation."));
+            return Err(invalid(
+                "WorkflowIdConflictPolicy Fail is not supported by this operation.",
+            ));
         }
         let (when_open, when_closed) = policies(reuse, conflict, WhenOpen::UseExisting)?;
         let new = new_run(

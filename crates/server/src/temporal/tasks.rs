@@ -11,9 +11,9 @@ use reflux_engine::{Ask, Lane, Offer, Queue, QueueKind};
 use reflux_proto::temporal::api::enums::v1::WorkflowTaskFailedCause;
 use reflux_proto::temporal::api::taskqueue::v1::StickyExecutionAttributes;
 use reflux_proto::temporal::api::workflowservice::v1::{
-    PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, RespondWorkflowTaskCompletedRequest,
-    RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedRequest,
-    RespondWorkflowTaskFailedResponse,
+    PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
+    RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskCompletedResponse,
+    RespondWorkflowTaskFailedRequest, RespondWorkflowTaskFailedResponse,
 };
 use tokio::time::Instant;
 use tonic::Status;
@@ -126,7 +126,9 @@ impl Frontend {
         let sticky = sticky(request.sticky_attributes)?;
         let decisions = match commands::decisions(request.commands) {
             Ok(decisions) => decisions,
-            Err(wrong) => return Err(self.refuse_task(&run, scheduled, attempt, identity, wrong).await),
+            Err(wrong) => {
+                return Err(self.refuse_task(&run, scheduled, attempt, identity, wrong).await);
+            }
         };
         let closing = decisions.iter().any(Decision::closes_run);
         let command = Command::CompleteTask(Box::new(CompleteTask {

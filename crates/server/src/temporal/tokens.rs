@@ -55,10 +55,13 @@ impl Tokens {
         let mut key = [0; KEY_BYTES];
         match File::open(&path).and_then(|mut file| file.read_exact(&mut key)) {
             Ok(()) => return Ok(Self { key: Arc::new(key) }),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) => {}
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::UnexpectedEof) => {}
             Err(error) => return Err(failed(error)),
         }
-        File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut key)).map_err(failed)?;
+        File::open("/dev/urandom")
+            .and_then(|mut file| file.read_exact(&mut key))
+            .map_err(failed)?;
         let mut options = File::options();
         options
             .create(true)
@@ -89,7 +92,8 @@ impl Tokens {
             return Err(invalid("Task token not set on request."));
         }
         let foreign = || not_found("task token: not one of this server; drop the task");
-        let (VERSION, rest) = token.split_first().map(|(v, rest)| (*v, rest)).ok_or_else(foreign)?
+        let (VERSION, rest) =
+            token.split_first().map(|(v, rest)| (*v, rest)).ok_or_else(foreign)?
         else {
             return Err(foreign());
         };

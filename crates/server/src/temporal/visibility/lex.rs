@@ -57,8 +57,9 @@ fn token(rest: &str, first: char) -> Result<(What, usize), String> {
     }
     match first {
         '\'' | '"' => quoted(rest, first).map(|(text, length)| (What::Text(text), length)),
-        '`' => quoted(rest, first)
-            .map(|(text, length)| (What::Word { text, quoted: true }, length)),
+        '`' => {
+            quoted(rest, first).map(|(text, length)| (What::Word { text, quoted: true }, length))
+        }
         '-' | '0'..='9' => {
             let length = run(rest, |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));
             let digits = rest.get(..length).unwrap_or_default();

@@ -123,7 +123,10 @@ fn narrow(filter: &mut Filter, condition: &Condition) {
         (Field::WorkflowType, Test::Is(Comparison::Equal, Value::Text(name))) => {
             filter.workflow_type = Some(name.as_str().into());
         }
-        (Field::WorkflowId, Test::Is(Comparison::Equal, Value::Text(id)) | Test::StartsWith(id)) => {
+        (
+            Field::WorkflowId,
+            Test::Is(Comparison::Equal, Value::Text(id)) | Test::StartsWith(id),
+        ) => {
             filter.workflow_id_prefix = Some(id.as_str().into());
         }
         (Field::ExecutionStatus, Test::Is(Comparison::Equal, Value::Text(name))) => {
@@ -159,12 +162,14 @@ impl Condition {
     /// As in SQL: what compares with something absent is neither true nor false.
     fn holds(&self, run: &Summary) -> Option<bool> {
         match self {
-            Self::All(all) => all.iter().try_fold(true, |so_far, one| match one.holds(run) {
-                Some(false) => Err(Some(false)),
-                Some(true) => Ok(so_far),
-                None => Ok(false),
-            })
-            .map_or_else(|settled| settled, |every| every.then_some(true)),
+            Self::All(all) => all
+                .iter()
+                .try_fold(true, |so_far, one| match one.holds(run) {
+                    Some(false) => Err(Some(false)),
+                    Some(true) => Ok(so_far),
+                    None => Ok(false),
+                })
+                .map_or_else(|settled| settled, |every| every.then_some(true)),
             Self::Any(any) => {
                 let mut unknown = false;
                 for one in any {
@@ -258,8 +263,5 @@ pub(super) fn status_name(status: Status) -> &'static str {
 }
 
 fn status_of(name: &str) -> Option<Status> {
-    STATUSES
-        .iter()
-        .find(|(_, known)| known.eq_ignore_ascii_case(name))
-        .map(|(status, _)| *status)
+    STATUSES.iter().find(|(_, known)| known.eq_ignore_ascii_case(name)).map(|(status, _)| *status)
 }

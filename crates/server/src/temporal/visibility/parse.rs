@@ -137,13 +137,16 @@ impl Parser {
         let Some((field, _)) = found else {
             let names: Vec<_> = Field::ALL.into_iter().map(|(_, name)| name).collect();
             let near = names.iter().find(|name| name.eq_ignore_ascii_case(&text));
-            return Err(wrong(at, match near {
-                Some(name) => format!("`{text}` is not a field: write {name}"),
-                None => format!(
-                    "`{text}` is not a field that can be filtered by: there are {}",
-                    names.join(", ")
-                ),
-            }));
+            return Err(wrong(
+                at,
+                match near {
+                    Some(name) => format!("`{text}` is not a field: write {name}"),
+                    None => format!(
+                        "`{text}` is not a field that can be filtered by: there are {}",
+                        names.join(", ")
+                    ),
+                },
+            ));
         };
         self.next += 1;
         Ok(field)

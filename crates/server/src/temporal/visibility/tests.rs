@@ -74,7 +74,10 @@ fn a_filter_takes_what_it_says() {
     check("ExecutionStatus != 'Running' AND WorkflowType = 'Greet'", &["b'c"]);
     check("StartTime >= '1970-01-01T00:03:20Z'", &["b'c", "child", "d%"]);
     check("StartTime > '1970-01-01T00:03:20Z' AND StartTime < '1970-01-01T00:06:40Z'", &["child"]);
-    check("StartTime BETWEEN '1970-01-01T00:01:40Z' AND '1970-01-01T01:03:20+01:00'", &["a", "b'c"]);
+    check(
+        "StartTime BETWEEN '1970-01-01T00:01:40Z' AND '1970-01-01T01:03:20+01:00'",
+        &["a", "b'c"],
+    );
     check("StartTime <= 100000000000", &["a"]);
     check("CloseTime > '1970-01-01T00:05:00Z'", &["child", "d%"]);
     check("HistoryLength BETWEEN 2 AND 3", &["b'c", "d%"]);
@@ -103,13 +106,19 @@ fn refused(text: &str, says: &str) {
 
 #[test]
 fn what_is_not_understood_is_refused_with_its_place() {
-    refused("WorkflowType", "expected =, !=, <, <=, >, >=, IN, BETWEEN, STARTS_WITH or IS, found the end at character 13");
+    refused(
+        "WorkflowType",
+        "expected =, !=, <, <=, >, >=, IN, BETWEEN, STARTS_WITH or IS, found the end at character 13",
+    );
     refused("WorkflowTipe = 'x'", "`WorkflowTipe` is not a field that can be filtered by");
     refused("workflowtype = 'x'", "write WorkflowType at character 1");
     refused("WorkflowType = x", "expected a text in quotes at character 16");
     refused("WorkflowType = 'x", "has no closing ' at character 16");
     refused("WorkflowType = 'ä' AND ;", "`;` has no meaning at character 24");
-    refused("WorkflowType = 'x' WorkflowId = 'y'", "expected AND, OR or the end, found `WorkflowId`");
+    refused(
+        "WorkflowType = 'x' WorkflowId = 'y'",
+        "expected AND, OR or the end, found `WorkflowId`",
+    );
     refused("(WorkflowType = 'x'", "expected `)`, found the end");
     refused("WorkflowType = 'x')", "expected AND, OR or the end, found `)`");
     refused("ExecutionStatus = 'Done'", "expected one of 'Running', 'Completed'");

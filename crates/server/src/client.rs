@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use reflux_core::Item;
+use serde_json::Value;
 
 pub use crate::holder::Mode;
 use crate::holder::{self, Holder};
@@ -179,6 +180,17 @@ impl Client {
         }
     }
 
+    /// Makes a call of the API: `Service/Method`, with the JSON of its messages.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn api(&self, method: &str, request: Value) -> Result<Value, Error> {
+        match self.call(Request::Api { method: method.to_owned(), request })? {
+            Response::Api { response } => Ok(response),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Leaves. A holder gives the directory up: see [`Holder::close`].
     pub fn close(self, enough: impl Fn(usize) -> bool) {
         if let Link::Holds(holder) = self.link.into_inner().unwrap_or_else(PoisonError::into_inner)
@@ -317,6 +329,7 @@ fn next(from: &mut BufReader<UnixStream>) -> Result<Response, Error> {
 fn checked(response: Response) -> Result<Response, Error> {
     match response {
         Response::Error(error) => Err(error),
+        Response::Leaving => Err(unsent()),
         other => Ok(other),
     }
 }

@@ -11,6 +11,7 @@
 //! Absent: terminals, arguments, colours (the binary's), and everything a run decides (the
 //! engine's).
 
+pub mod access;
 pub mod api;
 pub mod catalogue;
 pub mod client;
@@ -30,8 +31,8 @@ pub mod rest;
 pub mod secrets;
 pub mod service;
 pub mod story;
-pub mod workers;
 pub mod temporal;
+pub mod workers;
 
 pub use client::Client;
 pub use config::Config;

@@ -48,11 +48,8 @@ impl Browser {
         let mut args: Vec<String> = QUIET.map(str::to_owned).to_vec();
         args.push(format!("--user-data-dir={}", profile.path().display()));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let http = reqwest::Client::builder()
-            .timeout(Duration::from_secs(60))
-            .no_proxy()
-            .build()
-            .unwrap();
+        let http =
+            reqwest::Client::builder().timeout(Duration::from_secs(60)).no_proxy().build().unwrap();
         let mut browser = Self {
             driver,
             runtime,

@@ -31,7 +31,8 @@ fn project() -> Project {
         "#!/bin/sh\nif [ ! -e tried ]; then touch tried; echo 'no compiler yet' >&2; exit 1; fi\n\
          echo 'compiling <b>everything</b>' >&2\necho '{\"built\": true}'\n",
     );
-    project.write("deliver.sh", "#!/bin/sh\necho '{\"delivered\": \"<img src=x onerror=boom()>\"}'\n");
+    project
+        .write("deliver.sh", "#!/bin/sh\necho '{\"delivered\": \"<img src=x onerror=boom()>\"}'\n");
     project
 }
 

@@ -22,11 +22,26 @@ pub fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/", get(|| file("text/html; charset=utf-8", include_str!("page.html"))))
         .route("/page/page.css", get(|| file("text/css; charset=utf-8", include_str!("page.css"))))
-        .route("/page/page.js", get(|| file("text/javascript; charset=utf-8", include_str!("page.js"))))
-        .route("/page/api.js", get(|| file("text/javascript; charset=utf-8", include_str!("api.js"))))
-        .route("/page/run.js", get(|| file("text/javascript; charset=utf-8", include_str!("run.js"))))
-        .route("/page/runs.js", get(|| file("text/javascript; charset=utf-8", include_str!("runs.js"))))
-        .route("/page/dom.js", get(|| file("text/javascript; charset=utf-8", include_str!("dom.js"))))
+        .route(
+            "/page/page.js",
+            get(|| file("text/javascript; charset=utf-8", include_str!("page.js"))),
+        )
+        .route(
+            "/page/api.js",
+            get(|| file("text/javascript; charset=utf-8", include_str!("api.js"))),
+        )
+        .route(
+            "/page/run.js",
+            get(|| file("text/javascript; charset=utf-8", include_str!("run.js"))),
+        )
+        .route(
+            "/page/runs.js",
+            get(|| file("text/javascript; charset=utf-8", include_str!("runs.js"))),
+        )
+        .route(
+            "/page/dom.js",
+            get(|| file("text/javascript; charset=utf-8", include_str!("dom.js"))),
+        )
 }
 
 async fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {

@@ -56,7 +56,11 @@ fn steps_run_in_workers_of_several_languages_and_report() {
     let run = site.start("ring", json!({"url": phone.url}));
     let told = site.closed(&run);
     assert_eq!(told["output"], json!({"path": STEPS}), "{told:#}");
-    assert_eq!(told["usage"], json!({"tokens_in": 12, "tokens_out": 8, "cost_usd": 2.0}), "{told:#}");
+    assert_eq!(
+        told["usage"],
+        json!({"tokens_in": 12, "tokens_out": 8, "cost_usd": 2.0}),
+        "{told:#}"
+    );
     for (step, name) in told["steps"].as_array().unwrap().iter().zip(STEPS) {
         let attempt = &step["visits"][0]["attempts"][0];
         assert_eq!(attempt["logs"][0]["text"], format!("rang for {name}"), "{told:#}");

@@ -237,7 +237,7 @@ async fn what_is_decided_at_once_may_be_large_in_any_of_its_parts() {
     let fields = |bytes| [("f".to_owned(), big(bytes))].into();
     let odd = Payload { metadata: [("m".to_owned(), vec![7; 300_000].into())].into(), ..big(1) };
     let new = code::new_run(Start {
-        input: Payloads { payloads: (0..60).map(|_| big(30_000)).chain([odd]).collect() },
+        input: Payloads { payloads: (0..50).map(|_| big(30_000)).chain([odd]).collect() },
         memo: Memo { fields: fields(1_000_000) },
         search_attributes: SearchAttributes { indexed_fields: fields(700_000) },
         ..start()

@@ -174,8 +174,9 @@ impl Partition {
             tracing::error!(workflow_id = %lane.workflow_id, "a command failed half way; its runs are read again");
             self.cache.forget(lane);
             own.into_iter().for_each(|run| self.stall(run));
-            for (reply, _) in replies {
-                reply(Err(Error::Unavailable("the command could not be carried out".into())));
+            for (reply, verdict) in replies {
+                let lost = || Error::Unavailable("the command could not be carried out".into());
+                reply(Err(verdict.err().unwrap_or_else(lost)));
             }
             false
         } else {

@@ -56,7 +56,11 @@ fn steps_run_in_workers_of_several_languages_and_report() {
     let run = site.start("ring", json!({"url": phone.url}));
     let told = site.closed(&run);
     assert_eq!(told["output"], json!({"path": STEPS}), "{told:#}");
-    assert_eq!(told["usage"], json!({"tokens_in": 12, "tokens_out": 8, "cost_usd": 2.0}), "{told:#}");
+    assert_eq!(
+        told["usage"],
+        json!({"tokens_in": 12, "tokens_out": 8, "cost_usd": 2.0}),
+        "{told:#}"
+    );
     for (step, name) in told["steps"].as_array().unwrap().iter().zip(STEPS) {
         let attempt = &step["visits"][0]["attempts"][0];
         assert_eq!(attempt["logs"][0]["text"], format!("rang for {name}"), "{told:#}");
@@ -115,6 +119,8 @@ fn workers_and_server_are_killed_and_no_step_is_lost_or_done_after_its_result() 
     }
 
     let calls = phone.got();
+    let again = calls.iter().filter(|call| call.body["attempt"] != 1).count();
+    eprintln!("{kills} kills, {} runs, {} calls, {again} of them again", begun.len(), calls.len());
     let mut keys = BTreeSet::new();
     for run in &begun {
         let told = site.closed(run);
@@ -189,6 +195,9 @@ impl Site {
     fn kill_and_restart(&mut self) {
         let before = self.server.take().unwrap().kill();
         self.server = Some(Served::again(&self.project, &before));
+        wait_until("the server to have recovered", || {
+            self.get("/api/v1/runs").is_some_and(|answer| answer.get("runs").is_some())
+        });
     }
 
     /// A worker of that language, which says nothing.

@@ -157,7 +157,7 @@ fn tokens_that_are_forged_foreign_or_used_up_are_refused() {
 fn polls_answer_empty_in_time_and_at_once_when_the_server_stops() {
     served(async |mut client, stop| {
         let begun = Instant::now();
-        let request = with_timeout(client.poll_request(QUEUE), Duration::from_millis(500));
+        let request = with_timeout(client.poll_request(QUEUE), Duration::from_secs(5));
         let nothing = client.api.poll_workflow_task_queue(request).await.unwrap().into_inner();
         assert_eq!(nothing, PollWorkflowTaskQueueResponse::default());
         assert!(begun.elapsed() < Duration::from_secs(30));
@@ -735,6 +735,7 @@ fn a_queue_shows_who_polls_it() {
         while pollers.is_empty() {
             let described = client.api.describe_task_queue(request.clone()).await.unwrap();
             pollers = described.into_inner().pollers;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(pollers[0].identity, "tester");
         client.start("polled").await;

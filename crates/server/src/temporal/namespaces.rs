@@ -67,12 +67,12 @@ impl Frontend {
         let mut wanted = (*self.known(&request.namespace)?).clone();
         if let Some(info) = request.update_info {
             // What is left empty stays.
-            let or = |new: String, old: &mut String| match new.is_empty() {
-                true => {}
-                false => *old = new,
-            };
-            or(info.description, &mut wanted.description);
-            or(info.owner_email, &mut wanted.owner);
+            if !info.description.is_empty() {
+                wanted.description = info.description;
+            }
+            if !info.owner_email.is_empty() {
+                wanted.owner = info.owner_email;
+            }
             wanted.data.extend(info.data);
         }
         if let Some(config) = request.config {
@@ -92,7 +92,8 @@ impl Frontend {
         request: DescribeNamespaceRequest,
     ) -> Result<DescribeNamespaceResponse, Status> {
         if !request.namespace.is_empty() {
-            return Ok(self.described(&*self.known(&request.namespace)?));
+            let known = self.known(&request.namespace)?;
+            return Ok(self.described(&known));
         }
         let all = self.app.service.host().registry().namespaces();
         let found = all.iter().find(|known| known.id == request.id);

@@ -338,6 +338,11 @@ impl Deciding {
             })?;
             self.progress = Some(progress);
         }
+        if let (Command::Signal(signal), Some(progress)) = (&command, &self.progress)
+            && !self.draft.run().request_ids.contains(&signal.request_id)
+        {
+            progress.admit(signal)?;
+        }
         decide(&mut self.draft, ctx, command)?;
         self.advance(ctx, nodes)
     }

@@ -92,6 +92,10 @@ pub enum Command {
     Backup(commands::backup::BackupArgs),
     /// Make the project's data of a backup
     Restore(commands::backup::RestoreArgs),
+    /// API keys of the server
+    Keys(commands::keys::Args),
+    /// The configuration
+    Config(commands::config::Args),
     /// The version
     Version,
 }

@@ -2,12 +2,14 @@
 
 pub mod approve;
 pub mod backup;
+pub mod config;
 pub mod define;
 pub mod deploy;
 pub mod end;
 pub mod flows;
 pub mod history;
 pub mod init;
+pub mod keys;
 mod known;
 pub mod list;
 pub mod nodes;
@@ -63,6 +65,8 @@ pub fn run(command: Command, global: &Global, out: &Out) -> Done {
         Command::Resolve(args) => resolve::run(&args, global, out),
         Command::Backup(args) => backup::backup(&args, global, out),
         Command::Restore(args) => backup::restore(&args, global, out),
+        Command::Keys(args) => keys::run(args, global, out),
+        Command::Config(args) => config::run(&args, global, out),
         Command::Version => version(out),
     }
 }

@@ -17,7 +17,7 @@ use crate::service::Service;
 use crate::{Error, Kind};
 
 /// Adds our services.
-pub fn add(services: &mut Services, app: &Arc<App>) {
+pub(crate) fn add(services: &mut Services, app: &Arc<App>) {
     let ours = Grpc { app: app.clone() };
     services
         .add_service(

@@ -48,7 +48,20 @@ impl Served {
         });
         let client = reqwest::Client::new();
         let (holder, stop) = (Some(holder), Some(stop));
-        Self { app, http, grpc, client, holder, stop, serving, dir }
+        let served = Self { app, http, grpc, client, holder, stop, serving, dir };
+        served.ready().await;
+        served
+    }
+
+    /// Waits until the ports answer more than that they will.
+    async fn ready(&self) {
+        for _ in 0..1_000 {
+            if self.get("/readyz").await.0 == StatusCode::OK {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("the server does not become ready");
     }
 
     pub fn root(&self) -> &Path {

@@ -12,10 +12,13 @@ mod fields;
 pub(crate) mod link;
 mod parameters;
 mod reflux;
+mod retry;
+mod route;
 mod routed;
 mod step;
 #[cfg(test)]
 mod tests;
+mod wait;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::document::Doc;

@@ -58,6 +58,14 @@ pub enum Command {
     Init(commands::init::Args),
     /// Write a flow by answering questions
     Define(commands::define::Args),
+    /// Deploy flows as the next versions of theirs
+    Deploy(commands::deploy::DeployArgs),
+    /// Print a deployed flow
+    Export(commands::deploy::ExportArgs),
+    /// What changed between two versions of a deployed flow
+    Diff(commands::deploy::DiffArgs),
+    /// Who works in the project, and where it serves
+    Status(commands::status::Args),
     /// The flows of the project
     Flows(commands::flows::Args),
     /// The nodes that flows can call

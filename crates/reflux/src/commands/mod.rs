@@ -4,11 +4,13 @@ pub mod approve;
 pub mod backup;
 pub mod config;
 pub mod define;
+pub mod deploy;
 pub mod end;
 pub mod flows;
 pub mod history;
 pub mod init;
 pub mod keys;
+mod known;
 pub mod list;
 pub mod nodes;
 pub mod resolve;
@@ -17,6 +19,7 @@ pub mod run;
 pub mod server;
 pub mod show;
 pub mod signal;
+pub mod status;
 pub mod validate;
 
 use std::path::Path;
@@ -45,6 +48,10 @@ pub fn run(command: Command, global: &Global, out: &Out) -> Done {
         Command::Validate(args) => validate::run(&args, global, out),
         Command::Init(args) => init::run(&args, global, out),
         Command::Define(args) => define::run(&args, global, out),
+        Command::Deploy(args) => deploy::deploy(&args, global, out),
+        Command::Export(args) => deploy::export(&args, global, out),
+        Command::Diff(args) => deploy::diff(&args, global, out),
+        Command::Status(args) => status::run(&args, global, out),
         Command::Flows(args) => flows::run(args, global, out),
         Command::Nodes(args) => nodes::run(&args, global, out),
         Command::List(args) => list::run(&args, global, out),

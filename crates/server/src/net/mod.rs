@@ -178,6 +178,7 @@ impl Server {
             made = making => made?,
             () = &mut stop => return Ok(()),
         };
+        app.service.serves(addresses);
         if !faces.http.is_open() {
             faces.open(&app)?;
         }

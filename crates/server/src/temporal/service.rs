@@ -50,6 +50,7 @@ calls! {
         get_system_info(GetSystemInfoRequest) -> GetSystemInfoResponse = system_info;
         get_cluster_info(GetClusterInfoRequest) -> GetClusterInfoResponse = cluster_info;
         register_namespace(RegisterNamespaceRequest) -> RegisterNamespaceResponse = register;
+        update_namespace(UpdateNamespaceRequest) -> UpdateNamespaceResponse = change_namespace;
         describe_namespace(DescribeNamespaceRequest) -> DescribeNamespaceResponse = namespace_info;
         list_namespaces(ListNamespacesRequest) -> ListNamespacesResponse = all_namespaces;
 

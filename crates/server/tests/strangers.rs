@@ -8,7 +8,9 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use prost::Message as _;
-use reflux_proto::temporal::api::workflowservice::v1::StartWorkflowExecutionRequest;
+use reflux_proto::temporal::api::workflowservice::v1::{
+    RespondActivityTaskFailedRequest, StartWorkflowExecutionRequest,
+};
 use reflux_server::access::Scope;
 use reflux_server::config::Length;
 use reflux_server::net::{Addresses, Server};
@@ -302,23 +304,31 @@ async fn what_is_nested_100_000_deep_is_refused() {
         "]".repeat(100_000)
     );
     let client = reqwest::Client::new();
-    let request = client.post(stand.url(NOWHERE)).bearer_auth(&made).body(json);
+    let request = client
+        .post(stand.url("/api/v1/runs"))
+        .header("content-type", "application/json")
+        .bearer_auth(&made)
+        .body(json);
     assert_eq!(in_time(request.send()).await.unwrap().status(), 400);
-    // Failure.cause is a failure: field 4 of a failure, which ends a task (field 3).
-    let mut deep: Vec<u8> = Vec::new();
-    for _ in 0..1000 {
-        let mut outer = vec![0x22];
-        prost::encoding::encode_varint(deep.len() as u64, &mut outer);
-        outer.extend_from_slice(&deep);
-        deep = outer;
+    // A failure whose cause (field 4) is a failure whose cause …, written from the outside in.
+    let mut lengths = vec![0_usize];
+    for _ in 0..100_000 {
+        let inner = *lengths.last().unwrap();
+        lengths.push(1 + prost::encoding::encoded_len_varint(inner as u64) + inner);
     }
-    let mut message = start("default");
-    message.push(0x22);
-    prost::encoding::encode_varint(deep.len() as u64, &mut message);
-    message.extend_from_slice(&deep);
-    let path = format!("{W}/StartWorkflowExecution");
-    let (code, message) = call(stand.grpc, &path, frame(&message), Some(&made)).await;
-    assert_ne!(code, 0, "{message}");
+    let mut message =
+        RespondActivityTaskFailedRequest { namespace: "default".to_owned(), ..Default::default() }
+            .encode_to_vec();
+    for (depth, length) in lengths.iter().rev().enumerate() {
+        message.push(if depth == 0 { 0x12 } else { 0x22 }); // field 2 of the request
+        prost::encoding::encode_varint(*length as u64, &mut message);
+    }
+    let path = format!("{W}/RespondActivityTaskFailed");
+    for caller in [Some(made.as_str()), None] {
+        let (code, message) = call(stand.grpc, &path, frame(&message), caller).await;
+        assert_ne!(code, 0, "{message}");
+        assert!(message.contains("recursion") || code == INVALID_ARGUMENT, "{code} {message}");
+    }
     stand.lives().await;
     stand.stop().await;
 }

@@ -11,7 +11,7 @@ use reflux_proto::api::run_service_server::{RunService, RunServiceServer};
 use tonic::{Code, Request, Response, Status};
 
 use super::{flows, live, nodes, runs};
-use crate::net::limits::MESSAGE_BYTES_MAX;
+use crate::net::limits::BODY_BYTES_MAX;
 use crate::net::{App, Services};
 use crate::service::Service;
 use crate::{Error, Kind};
@@ -21,12 +21,12 @@ pub(crate) fn add(services: &mut Services, app: &Arc<App>) {
     let ours = Grpc { app: app.clone() };
     services
         .add_service(
-            FlowServiceServer::new(ours.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
+            FlowServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX),
         )
         .add_service(
-            RunServiceServer::new(ours.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
+            RunServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX),
         )
-        .add_service(NodeServiceServer::new(ours).max_decoding_message_size(MESSAGE_BYTES_MAX));
+        .add_service(NodeServiceServer::new(ours).max_decoding_message_size(BODY_BYTES_MAX));
 }
 
 #[derive(Clone)]

@@ -39,7 +39,20 @@ pub(super) enum Why {
 }
 
 impl Why {
-    /// What a program branches on.
+    /// What a program branches on: the names that the API has.
+    fn code(self) -> &'static str {
+        match self {
+            Self::Invalid | Self::Misdirected | Self::TooLarge | Self::Encoding => {
+                "invalid_argument"
+            }
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "permission_denied",
+            Self::TooMany => "resource_exhausted",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// What figures call it.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Invalid => "invalid",
@@ -81,7 +94,7 @@ impl Refusal {
             Why::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Why::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
-        let code = self.why.name();
+        let code = self.why.code();
         let mut error = json!({ "code": code, "message": self.message });
         if let (Some(suggestion), Some(error)) = (&self.suggestion, error.as_object_mut()) {
             error.insert("suggestion".to_owned(), json!(suggestion));

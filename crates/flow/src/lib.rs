@@ -29,6 +29,7 @@ pub mod scope;
 pub mod span;
 pub mod syntax;
 pub mod template;
+pub mod trigger;
 pub mod validate;
 mod walk;
 

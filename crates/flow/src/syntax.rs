@@ -16,6 +16,7 @@ mod routed;
 mod step;
 #[cfg(test)]
 mod tests;
+mod triggers;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::document::Doc;

@@ -18,6 +18,8 @@ use std::time::Duration;
 
 use reflux_core::{Command, Context, Draft, EffectClass, Item, Rejection, decide};
 
+pub(crate) use next::INPUT_BYTES_MAX;
+
 use crate::graph::{NodeRef, Retry};
 use crate::planted::Defect;
 use crate::progress::{Incoherent, Progress};

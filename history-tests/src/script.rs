@@ -19,6 +19,9 @@ use crate::world::World;
 pub struct Script {
     /// What this history is about.
     pub about: String,
+    /// The run is the schedule of this trigger of the flow, not the flow.
+    #[serde(default)]
+    pub trigger: Option<String>,
     /// The run's input.
     #[serde(default)]
     pub input: Value,

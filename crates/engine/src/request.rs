@@ -61,6 +61,14 @@ pub enum Ask {
         /// The command.
         command: Command,
     },
+    /// A signal to the open run that names a bundle in its header: the bundle is written to the
+    /// partition with it.
+    Adopt {
+        /// The signal.
+        signal: Box<reflux_core::Signal>,
+        /// The bundle.
+        spec: Spec,
+    },
     /// Moves a run on that had more to decide than fits a record.
     Advance {
         /// Which run.

@@ -203,7 +203,7 @@ impl Play {
     }
 
     fn signal(&mut self) -> Result<(), String> {
-        let progress = self.world.live.progress.as_ref().expect("started");
+        let progress = self.world.live.decider.as_ref().and_then(Decider::progress).expect("started");
         let mut names: Vec<(String, Value)> =
             progress.awaited_signals().map(|name| (name.to_owned(), json!(1))).collect();
         names.extend(progress.approvals().map(|step| {
@@ -282,7 +282,7 @@ impl Play {
             }
         }
         self.checked = self.world.items.len();
-        let (run, progress) = (&self.world.live.run, self.world.live.progress.as_ref().unwrap());
+        let (run, progress) = (&self.world.live.run, self.world.live.decider.as_ref().and_then(Decider::progress).unwrap());
         if !run.is_open() {
             return;
         }

@@ -132,6 +132,15 @@ impl Partition {
                 self.deciding(lane, run_id, deciding)?.command(&ctx, command, &*host, &specs)?;
                 Ok((run_id, false))
             }
+            Ask::Adopt { signal, spec } => {
+                let run_id = self.resolve(lane, None)?;
+                self.parts.specs.learn(spec.digest, spec.bytes)?;
+                let specs = self.parts.specs.clone();
+                let host = self.parts.host.clone();
+                let run = self.deciding(lane, run_id, deciding)?;
+                run.command(&ctx, Command::Signal(*signal), &*host, &specs)?;
+                Ok((run_id, false))
+            }
             Ask::Advance { run_id } => {
                 let host = self.parts.host.clone();
                 let run = self.deciding(lane, run_id, deciding)?;
@@ -275,11 +284,8 @@ impl Partition {
                 self.cache.put_back(execution);
             } else {
                 changed = true;
-                let spec = run.new_spec();
+                building.specs.extend(run.new_specs());
                 let (execution, step) = run.finish(&mut building.blobs, &mut self.scratch);
-                if let Some(digest) = spec {
-                    building.specs.push(digest);
-                }
                 building.runs.push((execution, step));
             }
         }

@@ -333,7 +333,7 @@ fn own_run(request: &Request) -> Option<RunKey> {
             command: Command::Wake | Command::AckOutbox { .. } | Command::DeliveryFailed { .. },
             ..
         } => *run_id,
-        Ask::Command { .. } | Ask::Start { .. } => return None,
+        Ask::Command { .. } | Ask::Start { .. } | Ask::Adopt { .. } => return None,
     };
     Some(request.lane.run(run_id))
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reflux_core::RunId;
-use reflux_engine::{Engine, Options, Spec, StartFlow, WhenOpen};
+use reflux_engine::{Engine, Options, Spec, StartFlow, WhenClosed, WhenOpen};
 use reflux_flow::{Bundle, payload};
 use reflux_sdk::{Call, Catalogue, Context, Manifest, Node};
 use reflux_server::catalogue::Nodes;
@@ -174,6 +174,7 @@ impl Bench {
             input: payload::of_value(input),
             request_id: "".into(),
             when_open: WhenOpen::Refuse,
+            when_closed: WhenClosed::Allow,
             identity: "bench".into(),
         }
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reflux_core::{
-    BootId, Command, Context, Draft, EffectClass, Event, EventId, Header, Item, Kind, Limits, Local, Payloads, Run,
-    RunId, RunKey, Start, Timestamp, Worker, apply, decide,
+    BootId, Command, Context, Draft, EffectClass, Event, EventId, Header, Item, Kind, Limits,
+    Local, Payloads, Run, RunId, RunKey, Start, Timestamp, Worker, apply, decide,
 };
 use reflux_flow::graph::NodeRef;
 use reflux_flow::schedule::{self, Subject};

@@ -249,7 +249,8 @@ fn apply_delta(run: &mut Run, delta: &Delta) -> Result<(), IllegalItem> {
         }
         Delta::TransientTask(transient) => task::apply_transient(run, transient),
         Delta::Sticky { task_queue, schedule_to_start } => {
-            run.sticky = Some(crate::Sticky {
+            // An empty name is none: the worker's cache has lost the run.
+            run.sticky = (!task_queue.is_empty()).then(|| crate::Sticky {
                 task_queue: task_queue.clone(),
                 schedule_to_start: *schedule_to_start,
             });

@@ -84,7 +84,11 @@ pub(crate) fn initiate(
     };
     run.send(Outgoing {
         target: Target::run(&child.key()),
-        message: Message::StartChild { initiated: id, start: Arc::new(start) },
+        message: Message::StartChild {
+            initiated: id,
+            start: Arc::new(start),
+            reuse_policy: what.reuse_policy,
+        },
     });
     run.children.insert(id, child);
     Ok(())

@@ -324,7 +324,7 @@ impl Feed {
         self.each(run_id, |feed, run_id| feed.run_id(*run_id));
         self.each(first_run, |feed, run_id| feed.run_id(*run_id));
         match message {
-            Message::StartChild { initiated, start } => {
+            Message::StartChild { initiated, start, .. } => {
                 self.tagged(0, *initiated);
                 self.start(start);
             }

@@ -8,7 +8,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Ending, EventId, ExternalCancelInitiated, ExternalSignalInitiated, RunId, RunKey, Start,
+    Ending, EventId, ExternalCancelInitiated, ExternalSignalInitiated, IdReusePolicy, RunId,
+    RunKey, Start,
 };
 
 /// Whom a message is for.
@@ -60,6 +61,8 @@ pub enum Message {
         initiated: EventId,
         /// What to start.
         start: Arc<Start>,
+        /// Whether a closed run of that id stands in its way.
+        reuse_policy: IdReusePolicy,
     },
     /// Begin the run that follows the sender in its chain; as [`Message::StartChild`].
     StartNext {

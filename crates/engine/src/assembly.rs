@@ -13,8 +13,10 @@ use crate::host::Host;
 use crate::keeper::Keeping;
 use crate::layout;
 use crate::mailbox::{Inbox, Internal, Mailbox, mailbox};
+use crate::matching::Matching;
 use crate::materialise::{self, Job};
 use crate::partition::{Partition, Parts};
+use crate::queries::Queries;
 use crate::recover::Recovery;
 use crate::router::Router;
 use crate::specs::Specs;
@@ -43,7 +45,10 @@ pub(crate) struct Assembly {
     pub mailboxes: Vec<Mailbox>,
     pub stores: Vec<reflux_store::Partition>,
     pub router: Arc<Router>,
+    pub specs: Arc<Specs>,
     pub watches: Arc<Watches>,
+    pub matching: Arc<Matching>,
+    pub queries: Arc<Queries>,
     /// What is to be written into the stores.
     pub jobs: Receiver<Job>,
 }
@@ -64,6 +69,8 @@ impl Assembly {
         let keeping = Keeping::new(&options);
         let specs = Arc::new(Specs::default());
         let watches = Arc::new(Watches::default());
+        let matching = Matching::new(world.now.clone());
+        let queries = Arc::new(Queries::default());
         let (mailboxes, inboxes): (Vec<Mailbox>, Vec<Inbox>) =
             (0..count).map(|_| mailbox()).unzip();
         let internal: Vec<Sender<Internal>> =
@@ -95,6 +102,8 @@ impl Assembly {
                 host: host.clone(),
                 router: router.clone(),
                 watches: watches.clone(),
+                matching: matching.clone(),
+                queries: queries.clone(),
                 limits: options.limits.clone(),
                 local: local.clone(),
                 retention: options.retention,
@@ -108,6 +117,16 @@ impl Assembly {
             partition.revive()?;
             partitions.push((partition, inbox));
         }
-        Ok(Self { partitions, mailboxes, stores, router, watches, jobs: jobs_in })
+        Ok(Self {
+            partitions,
+            mailboxes,
+            stores,
+            router,
+            specs,
+            watches,
+            matching,
+            queries,
+            jobs: jobs_in,
+        })
     }
 }

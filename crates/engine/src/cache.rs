@@ -12,7 +12,7 @@ use crate::request::Lane;
 const RUNS_MAX: usize = 2_000; // some 5 KiB each: 40 MiB over four partitions
 
 pub(crate) struct Cache {
-    runs: BTreeMap<RunKey, Execution>,
+    runs: BTreeMap<RunKey, Kept>,
     /// The current run of each workflow id that the store may not know yet.
     currents: BTreeMap<Lane, RunId>,
     /// The last record of each lane that the store does not have yet.
@@ -26,6 +26,12 @@ pub(crate) struct Cache {
     /// Lanes that wait for the store.
     waiting: BTreeSet<Lane>,
     materialised: u64,
+}
+
+/// A run, and its last record that the store may not have yet.
+struct Kept {
+    execution: Execution,
+    seq: u64,
 }
 
 impl Cache {
@@ -48,7 +54,7 @@ impl Cache {
     }
 
     pub fn take(&mut self, key: &RunKey) -> Option<Execution> {
-        self.runs.remove(key)
+        self.runs.remove(key).map(|kept| kept.execution)
     }
 
     pub fn has(&self, key: &RunKey) -> bool {
@@ -58,10 +64,12 @@ impl Cache {
     /// A run that was looked at and not changed.
     pub fn put_back(&mut self, execution: Execution) {
         let key = execution.run().key.clone();
-        if !self.behind.contains_key(&Lane::of(&key)) {
-            self.idle.push_back(key.clone());
+        let seq = self.behind.get(&Lane::of(&key)).copied();
+        match seq {
+            Some(seq) => self.by_seq.push_back((seq, key.clone())),
+            None => self.idle.push_back(key.clone()),
         }
-        self.runs.insert(key, execution);
+        self.runs.insert(key, Kept { execution, seq: seq.unwrap_or_default() });
         self.evict();
     }
 
@@ -70,7 +78,7 @@ impl Cache {
         let key = execution.run().key.clone();
         self.behind.insert(Lane::of(&key), seq);
         self.by_seq.push_back((seq, key.clone()));
-        self.runs.insert(key, execution);
+        self.runs.insert(key, Kept { execution, seq });
     }
 
     /// The current run of a workflow id, if it is known here.
@@ -113,17 +121,18 @@ impl Cache {
             }
             let Some((_, key)) = self.by_seq.pop_front() else { break };
             let lane = Lane::of(&key);
-            if self.behind.get(&lane).is_none_or(|seq| *seq > applied) {
-                continue;
+            if self.behind.get(&lane).is_some_and(|seq| *seq <= applied) {
+                self.behind.remove(&lane);
+                self.forgotten.remove(&lane);
+                self.currents.remove(&lane);
+                if self.waiting.remove(&lane) {
+                    awake.push(lane);
+                }
             }
-            self.behind.remove(&lane);
-            self.forgotten.remove(&lane);
-            self.currents.remove(&lane);
-            if self.waiting.remove(&lane) {
-                awake.push(lane);
-            }
+            // Another run of the lane may have gone on since: this one is in the store all the same.
             match self.runs.get(&key) {
-                Some(run) if run.run().is_open() => self.idle.push_back(key),
+                Some(kept) if kept.seq > applied => {}
+                Some(kept) if kept.execution.run().is_open() => self.idle.push_back(key),
                 Some(_) => drop(self.runs.remove(&key)),
                 None => {}
             }
@@ -135,7 +144,7 @@ impl Cache {
     fn evict(&mut self) {
         while self.runs.len() > RUNS_MAX {
             let Some(key) = self.idle.pop_front() else { return };
-            if !self.behind.contains_key(&Lane::of(&key)) {
+            if self.runs.get(&key).is_some_and(|kept| kept.seq <= self.materialised) {
                 self.runs.remove(&key);
             }
         }

@@ -1,5 +1,6 @@
 //! Between a run's items and their stored bytes. Large payloads are stored once per partition, by
-//! digest, and put back when an item is read: nobody above notices.
+//! digest, and put back when an item is read: nobody above notices. A client's payload that looks
+//! like a reference is stored by digest too, so that it stays what it is.
 
 use std::collections::BTreeMap;
 
@@ -31,13 +32,16 @@ pub(crate) fn encode(
     scratch: &mut BytesMut,
 ) -> (wire::Item, Bytes) {
     let encoded = item.encode_with(scratch);
-    if encoded.encoded_len() <= INLINE_BYTES_MAX {
-        let stored = framed(&encoded, scratch);
+    let short = encoded.encoded_len() <= INLINE_BYTES_MAX;
+    let stored = short.then(|| framed(&encoded, scratch));
+    if let Some(stored) = stored.filter(|stored| !may_refer(stored)) {
         return (encoded, stored);
     }
     let mut item = item.clone();
     item.visit_payloads(&mut |payload| {
-        if payload.data.len() > INLINE_BYTES_MAX {
+        // One that looks like a reference came from outside: it must come back as it is, and name no
+        // payload of somebody else's.
+        if payload.data.len() > INLINE_BYTES_MAX || is_by_digest(payload) {
             let whole: Bytes = payload.encode_to_vec().into();
             let digest = *blake3::hash(&whole).as_bytes();
             blobs.new.insert(digest, whole);
@@ -70,10 +74,9 @@ pub(crate) fn decode(
 ) -> Result<Item, Error> {
     let item = wire::Item::decode(encoded.clone())
         .map_err(|error| Error::Corrupt(format!("an item cannot be read: {error}")))?;
-    let by_digest = encoded.windows(BY_DIGEST.len()).any(|window| window == BY_DIGEST);
     let mut item = Item::decode(item)
         .map_err(|error| Error::Corrupt(format!("an item cannot be read: {error}")))?;
-    if !by_digest {
+    if !may_refer(encoded) {
         return Ok(item);
     }
     let mut result = Ok(());
@@ -86,6 +89,11 @@ pub(crate) fn decode(
         }
     });
     result.map(|()| item)
+}
+
+/// Whether a payload of an encoded item may be stored by digest.
+pub(crate) fn may_refer(encoded: &[u8]) -> bool {
+    encoded.windows(BY_DIGEST.len()).any(|window| window == BY_DIGEST)
 }
 
 /// Every item of a stored run, in order.
@@ -137,8 +145,11 @@ fn header_of(kind: &Kind) -> Option<&Header> {
 }
 
 fn digest_of(payload: &Payload) -> Option<[u8; 32]> {
-    let by_digest = payload.metadata.get(ENCODING).is_some_and(|encoding| **encoding == *BY_DIGEST);
-    by_digest.then(|| <[u8; 32]>::try_from(&*payload.data).ok()).flatten()
+    is_by_digest(payload).then(|| <[u8; 32]>::try_from(&*payload.data).ok()).flatten()
+}
+
+fn is_by_digest(payload: &Payload) -> bool {
+    payload.metadata.get(ENCODING).is_some_and(|encoding| **encoding == *BY_DIGEST)
 }
 
 fn whole(

@@ -1,11 +1,13 @@
 //! Acts on what has become durable. Each effect can be repeated: a boot runs them again.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use reflux_core::{Effect, EventId, Outgoing, Run, Target};
 
 use crate::execution::Execution;
 use crate::host::Attempt;
+use crate::matching::{Offer, Queue, QueueKind, Rank};
 use crate::partition::Parts;
 
 /// Runs the effects of a run's durable items.
@@ -24,12 +26,39 @@ pub(crate) fn run(parts: &Parts, execution: &Execution, effects: Vec<Effect>) {
                     parts.router.send(&run.key, seq, target, message);
                 }
             }
-            // Nobody polls for these yet: they stay pending in the run.
-            Effect::Offer { .. } | Effect::OfferTask { .. } => {}
+            Effect::Offer { scheduled, attempt, queue, priority } => {
+                let queue = queue_of(run, queue, QueueKind::Activity);
+                let offer = Offer::Activity { run: run.key.clone(), scheduled, attempt };
+                parts.matching.offer(&queue, Rank::of(priority.as_ref()), offer);
+            }
+            Effect::OfferTask { scheduled, attempt, queue, sticky } => {
+                let offer = Offer::Task { run: run.key.clone(), scheduled, attempt };
+                let queue = task_queue(parts, run, queue, sticky);
+                parts.matching.offer(&queue, rank_of(run), offer);
+            }
             // Due times are noted with the run's row, watchers are told with its items.
             Effect::WakeAt(_) | Effect::Closed(_) => {}
         }
     }
+}
+
+/// Where a workflow task is offered: a sticky queue whose worker is gone is passed over.
+fn task_queue(parts: &Parts, run: &Run, name: Arc<str>, sticky: bool) -> Queue {
+    let queue = queue_of(run, name, QueueKind::Workflow);
+    match &run.started {
+        Some(started) if sticky && !parts.matching.is_served(&queue) => {
+            Queue { name: started.task_queue.clone(), ..queue }
+        }
+        _ => queue,
+    }
+}
+
+fn queue_of(run: &Run, name: Arc<str>, kind: QueueKind) -> Queue {
+    Queue { namespace: run.key.namespace.clone(), name, kind }
+}
+
+fn rank_of(run: &Run) -> Rank {
+    Rank::of(run.started.as_ref().and_then(|started| started.priority.as_ref()))
 }
 
 /// Sends the first message for each target: the ones behind it wait for its answer, so that none

@@ -9,20 +9,27 @@ use crossbeam_channel::{Receiver, bounded};
 use reflux_core::{Command, Item, Limits, RunId, RunKey};
 use reflux_log::{DiskLog, Log};
 use reflux_store::{Filter, Page, Position, Store, Summary, backup};
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::assembly::{Assembly, World};
 use crate::host::Host;
 use crate::keeper::{Keeper, Keeping};
 use crate::layout::{create_dir, partitions};
 use crate::mailbox::{Internal, Mailbox};
+use crate::matching::Matching;
+use crate::queries::Queries;
 use crate::request::{Answer, Ask, Lane, Request};
 use crate::router::Router;
+use crate::specs::Specs;
 use crate::start::StartFlow;
 use crate::watch::{Change, Watches};
 use crate::{Error, codec, materialise, thread};
 
 /// The task queue of the nodes that run inside this process.
 pub const LOCAL_QUEUE: &str = "reflux.local";
+
+/// Histories read from the store at once: each is on a thread of the runtime's blocking pool.
+const READS_MAX: usize = 32; // more would wait for the same disk
 
 /// Where the engine lives and what it may use.
 #[derive(Debug, Clone)]
@@ -67,16 +74,21 @@ pub struct Usage {
 /// The engine of one node. Cheap to clone; the last clone's [`Engine::shutdown`] stops it.
 #[derive(Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     log: Arc<dyn Log>,
     store: Store,
-    stores: Vec<reflux_store::Partition>,
-    mailboxes: Vec<Mailbox>,
-    router: Arc<Router>,
+    pub(crate) stores: Vec<reflux_store::Partition>,
+    pub(crate) mailboxes: Vec<Mailbox>,
+    pub(crate) router: Arc<Router>,
+    specs: Arc<Specs>,
     watches: Arc<Watches>,
+    pub(crate) matching: Arc<Matching>,
+    pub(crate) queries: Arc<Queries>,
+    /// Reads of the store at once.
+    pub(crate) reads: Semaphore,
     keeper: Keeper,
     threads: Mutex<Vec<JoinHandle<()>>>,
     dir: PathBuf,
@@ -127,7 +139,11 @@ impl Engine {
                 stores: assembly.stores,
                 mailboxes: assembly.mailboxes,
                 router: assembly.router,
+                specs: assembly.specs,
                 watches: assembly.watches,
+                matching: assembly.matching,
+                queries: assembly.queries,
+                reads: Semaphore::new(READS_MAX),
                 keeper,
                 threads: Mutex::new(threads),
                 dir,
@@ -175,7 +191,7 @@ impl Engine {
     }
 
     /// Follows a run from now on. The channel ends when the run closes or was not read in time.
-    pub fn watch(&self, run: &RunKey) -> Receiver<Change> {
+    pub fn watch(&self, run: &RunKey) -> mpsc::Receiver<Change> {
         self.inner.watches.watch(run)
     }
 
@@ -273,6 +289,23 @@ impl Engine {
         self.inner.keeper.snapshot_now()
     }
 
+    /// The canonical bytes of a bundle that a run is pinned to, by digest
+    /// ([`Summary::spec`]); `None` when no run that is kept uses it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn bundle(&self, digest: &[u8; 32]) -> Result<Option<bytes::Bytes>, Error> {
+        if let Some(bytes) = self.inner.specs.bytes(digest) {
+            return Ok(Some(bytes));
+        }
+        for store in &self.inner.stores {
+            if let Some(bytes) = store.blob(digest)? {
+                return Ok(Some(bytes));
+            }
+        }
+        Ok(None)
+    }
+
     /// Copies everything to a URL: a directory, or a bucket.
     ///
     /// # Errors
@@ -312,6 +345,7 @@ impl Engine {
         }
         let threads =
             std::mem::take(&mut *self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        self.inner.queries.clear();
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a thread of the engine had failed before it was stopped");
@@ -369,7 +403,9 @@ impl Engine {
 
 fn wait_for_answer() -> (crate::request::Reply, Receiver<Result<Answer, Error>>) {
     let (sender, receiver) = bounded(1);
-    (Box::new(move |answer| drop(sender.send(answer))), receiver)
+    let reply: crate::request::Reply =
+        Box::new(move |answer| drop(sender.send(answer.map(|(answer, _)| answer.clone()))));
+    (reply, receiver)
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {

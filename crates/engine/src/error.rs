@@ -1,5 +1,7 @@
 //! Why the engine refused, and what the caller does next.
 
+use std::sync::Arc;
+
 use reflux_core::{Rejection, RunId};
 
 /// Why a request failed.
@@ -15,13 +17,19 @@ pub enum Error {
     },
     /// The workflow id is taken.
     #[error(
-        "workflow `{workflow_id}` is already running as {run_id}; use another workflow id or wait for it"
+        "workflow `{workflow_id}` {} {run_id}; use another workflow id{}",
+        if *.open { "is already running as" } else { "has run as" },
+        if *.open { " or wait for it" } else { "" }
     )]
     AlreadyStarted {
         /// The workflow id.
         workflow_id: String,
         /// Its run.
         run_id: RunId,
+        /// The request that started that run; empty when it had no id.
+        request_id: Arc<str>,
+        /// Whether that run is open: a closed one stands in the way of a start that allows none.
+        open: bool,
     },
     /// The run does not allow it.
     #[error(transparent)]
@@ -32,6 +40,9 @@ pub enum Error {
     /// The disk is full: only cancelling and terminating go on.
     #[error("the disk is full; free some space and try again, nothing was changed")]
     Full,
+    /// The partition has as many requests as it may: try again after a while.
+    #[error("too many requests are waiting; nothing was changed, try again in a moment")]
+    Busy,
     /// Try again.
     #[error("{0}; nothing was changed, try again")]
     Unavailable(String),
@@ -46,7 +57,7 @@ pub enum Error {
 impl Error {
     /// Whether the same request may succeed later.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Full | Self::Unavailable(_) | Self::Stopping)
+        matches!(self, Self::Full | Self::Busy | Self::Unavailable(_) | Self::Stopping)
     }
 }
 

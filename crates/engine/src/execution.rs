@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use reflux_core::{
-    Command, Context, Delta, Draft, Effect, Ending, Event, Item, Kind, Message, Run, RunKey, WorkflowTask,
-    apply, decide, effects,
+    Command, Context, Delta, Draft, Effect, Ending, Event, Item, Kind, Message, Run, RunKey,
+    WorkflowTask, apply, decide, effects,
 };
 use reflux_flow::schedule::SIGNAL_ADOPT;
 use reflux_flow::{Advance, Decider, Policies, payload};
@@ -154,11 +154,6 @@ impl Execution {
         &self.run
     }
 
-    /// Who decides inside the partition; `None` for code.
-    pub fn decider(&self) -> Option<&Decider> {
-        self.decider.as_ref()
-    }
-
     /// How many items it has: the ordinal of the next one.
     pub fn items(&self) -> u64 {
         self.items
@@ -253,6 +248,13 @@ impl Deciding {
     /// The run as it would be.
     pub fn run(&self) -> &Run {
         self.draft.run()
+    }
+
+    /// Id of the request that started it; empty when it had none.
+    pub fn request_id(&self) -> Arc<str> {
+        let mut request_id = self.request_id.clone();
+        self.draft.items().iter().for_each(|item| note_request(&mut request_id, item));
+        request_id
     }
 
     /// Whether nothing was decided.
@@ -433,9 +435,8 @@ fn offer_adopted(decider: &mut Decider, command: &Command, specs: &Specs) -> Res
 }
 
 fn digest_of(spec: &reflux_core::Payload) -> Result<[u8; 32], Error> {
-    <[u8; 32]>::try_from(&*spec.data).map_err(|_| {
-        Error::Invalid("the header `reflux.spec` is not a digest of 32 bytes".into())
-    })
+    <[u8; 32]>::try_from(&*spec.data)
+        .map_err(|_| Error::Invalid("the header `reflux.spec` is not a digest of 32 bytes".into()))
 }
 
 /// Why a run failed, short enough for a list.

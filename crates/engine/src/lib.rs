@@ -12,17 +12,21 @@
 
 mod assembly;
 mod cache;
+mod calls;
 mod codec;
 mod effect;
 mod engine;
 mod error;
 mod execution;
+mod history;
 mod host;
 mod keeper;
 mod layout;
 mod mailbox;
+mod matching;
 mod materialise;
 mod partition;
+mod queries;
 mod record;
 mod recover;
 mod request;
@@ -38,8 +42,13 @@ pub use assembly::World;
 pub use codec::references;
 pub use engine::{Engine, LOCAL_QUEUE, Options, Usage};
 pub use error::Error;
+pub use history::Events;
 pub use host::{Attempt, Host};
-pub use request::{Answer, Ask, Lane, Reply, Request, Spec, WhenOpen, no_reply};
+pub use matching::{Offer, Queue, QueueKind};
+pub use queries::{OpenQuery, QueryOutcome};
+pub use request::{
+    Answer, Ask, Lane, NewRun, Reply, Request, Spec, WhenClosed, WhenOpen, no_reply,
+};
 pub use start::StartFlow;
 pub use stepper::Stepper;
 pub use watch::Change;

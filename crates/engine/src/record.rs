@@ -16,14 +16,13 @@ const PART_BYTES_MAX: usize = 128 * 1024;
 const PARTS_BYTES_MAX: usize = 256 * 1024; // half a record; the items have the other half
 
 /// The record of what these runs went through. Items are copied in as they are encoded.
-pub(crate) fn encode(
+pub(crate) fn encode<'a>(
     partition: PartitionId,
     now: Timestamp,
-    runs: &[(Execution, Step)],
+    runs: impl Iterator<Item = &'a (Execution, Step)>,
     blobs: &[wire::Blob],
 ) -> Bytes {
     let entries = runs
-        .iter()
         .map(|(execution, step)| wire::Entry {
             entity: Some(entity(&execution.run().key)),
             items: step.wire.clone(),

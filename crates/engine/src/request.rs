@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use reflux_core::{Command, RunId, RunKey, Status};
+use reflux_core::{Command, Run, RunId, RunKey, Status};
 
 use crate::Error;
 
@@ -41,17 +41,10 @@ pub struct Request {
 /// What is asked.
 pub enum Ask {
     /// A new run.
-    Start {
-        /// Its id.
-        run_id: RunId,
-        /// The start; the flow's bundle is named in its header.
-        command: Box<reflux_core::Start>,
-        /// What happens when the workflow id is taken by an open run.
-        when_open: WhenOpen,
-        /// The bundle, if the run is a flow's: written to the partition with the first run that
-        /// uses it.
-        spec: Option<Spec>,
-    },
+    Start(NewRun),
+    /// A signal to the open run of the workflow id, or to a new one: one record. The answer is
+    /// `existing` when there was one.
+    SignalWithStart(NewRun, Box<reflux_core::Signal>),
     /// A command to the run of that id, or to the open or latest one.
     Command {
         /// Which run.
@@ -68,6 +61,11 @@ pub enum Ask {
         signal: Box<reflux_core::Signal>,
         /// The bundle.
         spec: Spec,
+    },
+    /// Nothing but the answer: whoever asks looks at the run as it is durable.
+    Look {
+        /// Which run; `None` is the open or latest one.
+        run_id: Option<RunId>,
     },
     /// Moves a run on that had more to decide than fits a record.
     Advance {
@@ -87,13 +85,42 @@ pub enum Ask {
     },
 }
 
-/// What happens when a workflow id is taken.
+/// A run to be started.
+pub struct NewRun {
+    /// Its id, a UUIDv7.
+    pub run_id: RunId,
+    /// The start; a flow's bundle is named in its header.
+    pub start: Box<reflux_core::Start>,
+    /// What happens when an open run has the workflow id.
+    pub when_open: WhenOpen,
+    /// What happens when a closed run had it.
+    pub when_closed: WhenClosed,
+    /// The bundle, if the run is a flow's: written to the partition with the first run that
+    /// uses it.
+    pub spec: Option<Spec>,
+}
+
+/// What happens to a start whose workflow id an open run has. A start with the request id of that
+/// run is answered with it whatever is said here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhenOpen {
     /// The start is refused.
     Refuse,
     /// The start answers with the open run.
     UseExisting,
+    /// The open run is terminated; that and the start are one record.
+    Terminate,
+}
+
+/// What happens to a start whose workflow id a closed run had, as long as that run is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenClosed {
+    /// The new run starts.
+    Allow,
+    /// The new run starts unless the last one completed.
+    AllowFailed,
+    /// The start is refused.
+    Refuse,
 }
 
 /// The canonical bytes of a bundle, by digest.
@@ -116,8 +143,9 @@ pub struct Answer {
     pub existing: bool,
 }
 
-/// Takes the answer; called once, from the partition's thread, so it must not block.
-pub type Reply = Box<dyn FnOnce(Result<Answer, Error>) + Send>;
+/// Takes the answer and the run as it is durable then; called once, from the partition's thread, so
+/// it must not block.
+pub type Reply = Box<dyn FnOnce(Result<(&Answer, &Run), Error>) + Send>;
 
 /// For requests whose answer nobody waits for.
 pub fn no_reply() -> Reply {

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::Sender;
 use reflux_core::{
-    Command, DeliveryFailure, Header, Message, Rejection, RunKey, SLOTS, Slot, Start, Target,
+    Command, DeliveryFailure, Header, IdReusePolicy, Message, Rejection, RunKey, SLOTS, Slot,
+    Target,
 };
 use reflux_flow::payload;
 
 use crate::Error;
 use crate::mailbox::Internal;
-use crate::request::{Ask, Lane, Reply, Request, Spec, WhenOpen, no_reply};
+use crate::request::{Ask, Lane, NewRun, Reply, Request, Spec, WhenClosed, WhenOpen, no_reply};
 use crate::specs::Specs;
 
 /// Knows which partition has which slots.
@@ -43,8 +44,8 @@ impl Router {
         }
         let lane = Lane { namespace: target.namespace.clone(), workflow_id: target.workflow_id };
         let ask = match message {
-            Message::StartChild { start, .. } | Message::StartNext { start } => {
-                match self.start(target.run_id, &start) {
+            Message::StartChild { .. } | Message::StartNext { .. } => {
+                match self.start(target.run_id, &message) {
                     Some(ask) => ask,
                     None => return self.reply_to(source.clone(), seq)(Err(Error::Stopping)),
                 }
@@ -59,13 +60,20 @@ impl Router {
         self.request(Request { lane, ask, reply });
     }
 
-    fn start(&self, run_id: Option<reflux_core::RunId>, start: &Arc<Start>) -> Option<Ask> {
-        Some(Ask::Start {
+    fn start(&self, run_id: Option<reflux_core::RunId>, message: &Message) -> Option<Ask> {
+        let (start, reuse_policy) = match message {
+            Message::StartChild { start, reuse_policy, .. } => (start, *reuse_policy),
+            Message::StartNext { start } => (start, IdReusePolicy::AllowDuplicate),
+            _ => return None,
+        };
+        let (when_open, when_closed) = policies(reuse_policy);
+        Some(Ask::Start(NewRun {
             run_id: run_id?,
             spec: self.spec(&start.header),
-            command: Box::new((**start).clone()),
-            when_open: WhenOpen::Refuse,
-        })
+            start: Box::new((**start).clone()),
+            when_open,
+            when_closed,
+        }))
     }
 
     /// The bundle of a flow: a sub-flow may start in a partition that has not seen it.
@@ -125,5 +133,18 @@ impl Router {
         if let Some(sender) = self.partitions.get(self.partition_of(&Lane::of(run))) {
             drop(sender.send(word));
         }
+    }
+}
+
+/// What a policy of Temporal's asks for.
+#[allow(deprecated)] // Clients still send it.
+fn policies(reuse: IdReusePolicy) -> (WhenOpen, WhenClosed) {
+    match reuse {
+        IdReusePolicy::Unspecified | IdReusePolicy::AllowDuplicate => {
+            (WhenOpen::Refuse, WhenClosed::Allow)
+        }
+        IdReusePolicy::AllowDuplicateFailedOnly => (WhenOpen::Refuse, WhenClosed::AllowFailed),
+        IdReusePolicy::RejectDuplicate => (WhenOpen::Refuse, WhenClosed::Refuse),
+        IdReusePolicy::TerminateIfRunning => (WhenOpen::Terminate, WhenClosed::Allow),
     }
 }

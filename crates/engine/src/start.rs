@@ -6,7 +6,7 @@ use reflux_core::{Payloads, Start};
 use reflux_flow::payload;
 
 use crate::LOCAL_QUEUE;
-use crate::request::{Ask, Lane, Reply, Request, Spec, WhenOpen};
+use crate::request::{Ask, Lane, NewRun, Reply, Request, Spec, WhenClosed, WhenOpen};
 
 /// A new run of a flow.
 #[derive(Debug, Clone)]
@@ -25,8 +25,10 @@ pub struct StartFlow {
     pub input: Payloads,
     /// Equal for repetitions of one request; empty when there is none.
     pub request_id: Arc<str>,
-    /// What happens when the workflow id is taken.
+    /// What happens when an open run has the workflow id.
     pub when_open: WhenOpen,
+    /// What happens when a closed run had it.
+    pub when_closed: WhenClosed,
     /// Who asks.
     pub identity: Arc<str>,
 }
@@ -45,12 +47,13 @@ impl StartFlow {
         };
         Request {
             lane: Lane { namespace: self.namespace, workflow_id: self.workflow_id },
-            ask: Ask::Start {
+            ask: Ask::Start(NewRun {
                 run_id: self.run_id,
-                command: Box::new(start),
+                start: Box::new(start),
                 when_open: self.when_open,
+                when_closed: self.when_closed,
                 spec: Some(self.spec),
-            },
+            }),
             reply,
         }
     }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use reflux_core::{Item, RunKey};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::execution::Execution;
 
@@ -32,8 +33,12 @@ pub struct Watches {
 impl Watches {
     /// Follows a run from now on. The channel ends when the run closes, or when it was not read.
     pub fn watch(&self, run: &RunKey) -> Receiver<Change> {
-        let (sender, receiver) = bounded(UNREAD_MAX);
-        self.lock().entry(run.clone()).or_default().push(sender);
+        let (sender, receiver) = channel(UNREAD_MAX);
+        let mut by_run = self.lock();
+        let watchers = by_run.entry(run.clone()).or_default();
+        // A run that never goes on must not collect those who gave up.
+        watchers.retain(|watcher| !watcher.is_closed());
+        watchers.push(sender);
         receiver
     }
 
@@ -44,7 +49,7 @@ impl Watches {
         let change = Change { items: items.into(), next: execution.items(), closed };
         watchers.retain(|watcher| match watcher.try_send(change.clone()) {
             Ok(()) => true,
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
+            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => false,
         });
         if closed || watchers.is_empty() {
             by_run.remove(run);

@@ -81,7 +81,7 @@ impl From<reflux_engine::Error> for Error {
             E::AlreadyStarted { .. } => Kind::Exists,
             E::Rejected(_) => Kind::Refused,
             E::Invalid(_) => Kind::Invalid,
-            E::Full | E::Unavailable(_) | E::Stopping => Kind::Unavailable,
+            E::Full | E::Busy | E::Unavailable(_) | E::Stopping => Kind::Unavailable,
             E::Corrupt(_) => Kind::Corrupt,
         };
         // The engine's errors say what to do behind the last `;` or `:`.

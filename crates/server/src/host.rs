@@ -104,6 +104,11 @@ impl LocalHost {
         self.inner.nodes.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The secrets as they are now.
+    pub fn secrets(&self) -> Arc<Secrets> {
+        self.inner.secrets.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Attempts under way.
     pub fn running(&self) -> usize {
         self.inner.attempts().open.values().filter(|open| open.begun).count()

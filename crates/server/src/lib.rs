@@ -26,6 +26,7 @@ pub mod protocol;
 pub mod secrets;
 pub mod service;
 pub mod story;
+pub mod triggers;
 
 pub use client::Client;
 pub use config::Config;

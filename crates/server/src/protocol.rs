@@ -17,6 +17,7 @@ use reflux_store::Summary;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::triggers::{Emitted, Overview};
 use crate::{Error, Kind, clock};
 
 /// Version of the protocol; the two sides must agree.
@@ -105,6 +106,44 @@ pub enum Request {
         /// The digest in the run's header.
         digest: String,
     },
+    /// Tell an event to the triggers that wait for it. Answer: [`Response::Emitted`].
+    Emit {
+        /// Its name.
+        name: String,
+        /// What is known of it.
+        data: Value,
+        /// Equal for repetitions of one event.
+        id: String,
+    },
+    /// Every trigger. Answer: [`Response::Triggers`].
+    Triggers,
+    /// Start a run of a trigger now. Answer: [`Response::Fired`].
+    Fire {
+        /// The flow.
+        flow: String,
+        /// The trigger.
+        trigger: String,
+        /// The run's input, or the occurrence; null for a schedule's own.
+        data: Value,
+        /// Equal for repetitions of one request.
+        request_id: String,
+    },
+    /// Stop a schedule's clock. Answer: [`Response::Done`].
+    PauseTrigger {
+        /// The flow.
+        flow: String,
+        /// The trigger.
+        trigger: String,
+        /// For people.
+        reason: String,
+    },
+    /// Let a paused schedule go on. Answer: [`Response::Done`].
+    ResumeTrigger {
+        /// The flow.
+        flow: String,
+        /// The trigger.
+        trigger: String,
+    },
     /// A digest of everything that is known. Answer: [`Response::StateHash`].
     StateHash,
     /// Copy everything to a URL or a directory. Answer: [`Response::BackedUp`].
@@ -130,6 +169,11 @@ impl Request {
             | Self::List(_)
             | Self::Items { .. }
             | Self::Definition { .. }
+            | Self::Emit { .. }
+            | Self::Triggers
+            | Self::Fire { .. }
+            | Self::PauseTrigger { .. }
+            | Self::ResumeTrigger { .. }
             | Self::StateHash => true,
         }
     }
@@ -149,6 +193,9 @@ pub enum Response {
     Alive,
     End,
     Definition { bytes: Option<String> },
+    Emitted(Emitted),
+    Triggers { triggers: Vec<Overview> },
+    Fired { workflow_id: String },
     StateHash { hash: String },
     BackedUp { runs: u64, bytes: u64 },
     Error(Error),

@@ -1,18 +1,20 @@
 //! Answers requests from an engine, the same for a caller in this process and one at the socket.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::RecvTimeoutError;
 use reflux_core::{
     Command, EventId, Item, RequestCancel, Resolution as CoreResolution, RunId, Signal, Suspend,
     Terminate, Timestamp, application_failure,
 };
-use reflux_engine::{Engine, Lane, Spec, StartFlow, WhenOpen};
+use reflux_engine::{Change, Engine, Lane, Spec, StartFlow, WhenClosed, WhenOpen};
 use reflux_flow::graph::Bundle;
 use reflux_flow::input::check_input;
 use reflux_flow::payload;
 use reflux_store::{Filter, Position, Summary};
+use tokio::sync::mpsc::Receiver;
 use uuid::Uuid;
 
 use crate::catalogue::Nodes;
@@ -22,6 +24,7 @@ use crate::protocol::{
     status_name, status_of,
 };
 use crate::secrets::Secrets;
+use crate::triggers::{Event, Triggers};
 use crate::{Config, Error, Kind, Project, clock};
 
 /// How often a follower is told that the run is still there: so that one who has gone is noticed.
@@ -37,6 +40,7 @@ pub struct Service {
     host: Arc<LocalHost>,
     project: Project,
     identity: Arc<str>,
+    triggers: Triggers,
 }
 
 /// Takes answers; `false` when nobody listens any more.
@@ -46,7 +50,10 @@ impl Service {
     /// A service over an engine and its host.
     pub fn new(engine: Engine, host: Arc<LocalHost>, project: Project) -> Self {
         let user = std::env::var("USER").unwrap_or_else(|_| "cli".to_owned());
-        Self { engine, host, project, identity: user.into() }
+        let identity: Arc<str> = user.into();
+        let triggers =
+            Triggers::new(engine.clone(), host.clone(), project.clone(), identity.clone());
+        Self { engine, host, project, identity, triggers }
     }
 
     /// The engine.
@@ -57,6 +64,11 @@ impl Service {
     /// The host.
     pub fn host(&self) -> &Arc<LocalHost> {
         &self.host
+    }
+
+    /// What starts runs besides people.
+    pub fn triggers(&self) -> &Triggers {
+        &self.triggers
     }
 
     /// Reads nodes and secrets again: a caller at the socket may have changed them.
@@ -140,7 +152,26 @@ impl Service {
             Request::List(wanted) => self.list(&wanted),
             Request::Items { .. } => Err(Error::invalid("items are a stream")),
             Request::Definition { digest } => {
-                Ok(Response::Definition { bytes: self.definition(&digest) })
+                Ok(Response::Definition { bytes: self.definition(&digest)? })
+            }
+            Request::Emit { name, data, id } => {
+                let event = Event { name, data, id: Some(id) };
+                Ok(Response::Emitted(self.host.handle().block_on(self.triggers.emit(event))?))
+            }
+            Request::Triggers => Ok(Response::Triggers { triggers: self.triggers.list()? }),
+            Request::Fire { flow, trigger, data, request_id } => {
+                let fired = self.triggers.fire(&flow, &trigger, data, Some(request_id));
+                let workflow_id = self.host.handle().block_on(fired)?;
+                Ok(Response::Fired { workflow_id })
+            }
+            Request::PauseTrigger { flow, trigger, reason } => {
+                let paused = self.triggers.pause(&flow, &trigger, &reason);
+                self.host.handle().block_on(paused)?;
+                Ok(Response::Done { status: "paused".to_owned() })
+            }
+            Request::ResumeTrigger { flow, trigger } => {
+                self.host.handle().block_on(self.triggers.resume(&flow, &trigger, ""))?;
+                Ok(Response::Done { status: "running".to_owned() })
             }
             Request::StateHash => {
                 let hash = self.engine.state_hash()?;
@@ -172,7 +203,6 @@ impl Service {
         })?;
         let run_id = RunId(Uuid::now_v7());
         let digest = *blake3::hash(&bytes).as_bytes();
-        self.remember(&digest, &bytes);
         let answer = self.engine.start(StartFlow {
             namespace: NAMESPACE.into(),
             workflow_id: start.workflow_id.into(),
@@ -182,6 +212,7 @@ impl Service {
             input: payload::of_value(&input),
             request_id: start.request_id.into(),
             when_open: if start.use_existing { WhenOpen::UseExisting } else { WhenOpen::Refuse },
+            when_closed: WhenClosed::Allow,
             identity: self.identity.clone(),
         })?;
         Ok(Response::Started { run: RunRef::from(&answer.run), existing: answer.existing })
@@ -312,10 +343,10 @@ impl Service {
                     return Ok(());
                 }
             }
-            let Some(changes) = changes.filter(|_| !closed) else { return Ok(()) };
+            let Some(mut changes) = changes.filter(|_| !closed) else { return Ok(()) };
             loop {
-                match changes.recv_timeout(ALIVE_EVERY) {
-                    Ok(change) => {
+                match next_change(&mut changes, ALIVE_EVERY) {
+                    Poll::Ready(Some(change)) => {
                         let count = u64::try_from(change.items.len()).unwrap_or(0);
                         let first = change.next.saturating_sub(count);
                         if first > sent {
@@ -333,32 +364,40 @@ impl Service {
                             return Ok(());
                         }
                     }
-                    Err(RecvTimeoutError::Timeout) if sink(Response::Alive) => {}
-                    Err(RecvTimeoutError::Timeout) => return Ok(()),
-                    Err(RecvTimeoutError::Disconnected) => break,
+                    Poll::Pending if sink(Response::Alive) => {}
+                    Poll::Pending => return Ok(()),
+                    Poll::Ready(None) => break,
                 }
             }
         }
     }
 
-    /// Keeps a definition for those who look at its runs later. The run itself has its own copy.
-    fn remember(&self, digest: &[u8; 32], bytes: &[u8]) {
-        let dir = self.project.dir().join("definitions");
-        let path = dir.join(format!("{}.json", hex(digest)));
-        if !path.exists() {
-            let written = std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&path, bytes));
-            if let Err(error) = written {
-                tracing::warn!(path = %path.display(), %error, "cannot keep the definition");
-            }
+    /// The bundle of that digest, if a run that is kept has it.
+    fn definition(&self, digest: &str) -> Result<Option<String>, Error> {
+        let Ok(digest) = blake3::Hash::from_hex(digest) else { return Ok(None) };
+        let bytes = self.engine.bundle(digest.as_bytes())?;
+        Ok(bytes.and_then(|bytes| String::from_utf8(bytes.into()).ok()))
+    }
+}
+
+/// The next change, waited for on this thread: it belongs to no runtime. `Pending` when there was
+/// none in time, `None` when there will be none.
+fn next_change(changes: &mut Receiver<Change>, limit: Duration) -> Poll<Option<Change>> {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
         }
     }
-
-    fn definition(&self, digest: &str) -> Option<String> {
-        let is_digest = digest.len() == 64 && digest.chars().all(|c| c.is_ascii_hexdigit());
-        let path = self.project.dir().join("definitions").join(format!("{digest}.json"));
-        let text = is_digest.then(|| std::fs::read_to_string(path).ok()).flatten()?;
-        // A file that was cut short by a crash is no definition.
-        (blake3::hash(text.as_bytes()).to_hex().as_str() == digest).then_some(text)
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let until = Instant::now() + limit;
+    loop {
+        let next = changes.poll_recv(&mut Context::from_waker(&waker));
+        let left = until.saturating_duration_since(Instant::now());
+        if next.is_ready() || left.is_zero() {
+            return next;
+        }
+        std::thread::park_timeout(left);
     }
 }
 

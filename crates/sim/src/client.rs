@@ -8,7 +8,7 @@ use reflux_core::{
     AttemptRef, Command, EventId, Payloads, RequestCancel, Resolution, RunId, RunKey, Signal,
     Suspend, Terminate, application_failure,
 };
-use reflux_engine::{Answer, Ask, Error, Lane, Request, StartFlow, WhenOpen};
+use reflux_engine::{Answer, Ask, Error, Lane, Reply, Request, StartFlow, WhenClosed, WhenOpen};
 use reflux_flow::payload;
 use serde_json::{Value, json};
 
@@ -76,7 +76,8 @@ impl Client {
         let number = self.next;
         self.next += 1;
         let replies = self.replies.clone();
-        let reply = Box::new(move |answer| {
+        let reply: Reply = Box::new(move |answer| {
+            let answer = answer.map(|(answer, _)| answer.clone());
             replies.lock().unwrap_or_else(PoisonError::into_inner).push((number, answer));
         });
         self.asked.insert(number, Asked { wish: wish.clone(), repeats, boot });
@@ -131,6 +132,7 @@ fn start(workload: &Workload, n: u64, run_id: RunId) -> StartFlow {
         input: payload::of_value(&flows::input(workload, n)),
         request_id: request_id(n),
         when_open: WhenOpen::Refuse,
+        when_closed: WhenClosed::Allow,
         identity: "sim".into(),
     }
 }

@@ -13,8 +13,8 @@ use reflux_core::{
     application_failure,
 };
 use reflux_engine::{
-    Ask, Attempt, Engine, Host, LOCAL_QUEUE, Lane, Options, Request, Spec, StartFlow, WhenOpen,
-    no_reply,
+    Ask, Attempt, Engine, Host, LOCAL_QUEUE, Lane, Options, Request, Spec, StartFlow, WhenClosed,
+    WhenOpen, no_reply,
 };
 use reflux_flow::graph::{NodeRef, Retry};
 use reflux_flow::{Bundle, NodePolicy, Policies, payload, syntax};
@@ -109,6 +109,7 @@ fn start(engine: &Engine, n: usize) -> RunKey {
         input: payload::of_value(&serde_json::json!({})),
         request_id: "".into(),
         when_open: WhenOpen::Refuse,
+        when_closed: WhenClosed::Allow,
         identity: "test".into(),
     };
     engine.start(start).unwrap().run

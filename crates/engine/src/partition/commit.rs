@@ -6,11 +6,11 @@ use reflux_log::{Append, AppendError, Class, Done, Seq};
 use reflux_proto::reflux::v1 as wire;
 use reflux_store::{Changes, RunChange};
 
-use super::decide::Building;
+use super::decide::{Building, Decided};
 use super::{FULL_PAUSE, Partition};
 use crate::execution::{Execution, Step, effects_of};
 use crate::mailbox::Internal;
-use crate::request::{Answer, Ask, Lane, Reply};
+use crate::request::{Ask, Lane};
 use crate::{Error, effect, record};
 
 /// Records after which a bundle is written again with the next run that uses it: well before the
@@ -22,15 +22,13 @@ pub(super) struct Commit {
     seq: Seq,
     /// As it was handed to the log.
     record: Bytes,
-    lanes: Vec<Lane>,
-    runs: Vec<(Execution, Step)>,
-    replies: Vec<(Reply, Answer)>,
+    lanes: Vec<Decided>,
     blobs: Vec<wire::Blob>,
 }
 
 impl Commit {
     fn of_blobs(seq: Seq, record: Bytes, blobs: Vec<wire::Blob>) -> Self {
-        Self { seq, record, lanes: Vec::new(), runs: Vec::new(), replies: Vec::new(), blobs }
+        Self { seq, record, lanes: Vec::new(), blobs }
     }
 }
 
@@ -42,18 +40,17 @@ impl Partition {
         let parts = record::blob_parts(blobs);
         let (before, within) = record::split(parts, building.bytes);
         for parts in before {
-            let record = record::encode(self.parts.id, self.now, &[], &parts);
+            let record = record::encode(self.parts.id, self.now, std::iter::empty(), &parts);
             self.hand_over(record.clone(), class);
             self.in_flight.push_back(Commit::of_blobs(self.tail, record, parts));
         }
-        let record = record::encode(self.parts.id, self.now, &building.runs, &within);
+        let runs = building.lanes.iter().flat_map(|decided| &decided.changed);
+        let record = record::encode(self.parts.id, self.now, runs, &within);
         self.hand_over(record.clone(), class);
         self.in_flight.push_back(Commit {
             seq: self.tail,
             record,
             lanes: building.lanes,
-            runs: building.runs,
-            replies: building.replies,
             blobs: within,
         });
     }
@@ -132,38 +129,47 @@ impl Partition {
         let seq = commit.seq;
         self.durable = seq;
         let mut changes = Changes { applied: seq.0, blobs: commit.blobs, ..Changes::default() };
-        for (mut execution, step) in commit.runs {
-            let summary = execution.summary(self.parts.retention);
-            execution.note_indexed(&summary);
-            if let Some(due) = summary.due {
-                self.timers.note(due, &summary.key);
+        let mut lanes = Vec::with_capacity(commit.lanes.len());
+        for mut decided in commit.lanes {
+            decided.reply();
+            for (execution, step) in decided.changed {
+                self.went_on(execution, step, &mut changes);
             }
-            let key = summary.key.clone();
-            if step.retires() {
-                changes.retired.push(key.clone());
-            }
-            let effects = effects_of(&execution, &step);
-            if step.acknowledges() {
-                effect::send_first(&self.parts, execution.run());
-            }
-            effect::run(&self.parts, &execution, effects);
-            changes.runs.push(RunChange {
-                first_ordinal: step.first_ordinal,
-                items: step.encoded,
-                summary,
-                previous: Some(step.previous),
-            });
-            self.parts.watches.tell(&key, step.items, &execution);
-            if execution.has_more() {
-                self.ask_for(&key, Ask::Advance { run_id: key.run_id });
-            }
-            self.cache.put(execution, seq.0);
+            decided.unchanged.into_iter().for_each(|execution| self.cache.put_back(execution));
+            lanes.push(decided.lane);
         }
         (self.parts.materialise)(changes);
-        for (reply, answer) in commit.replies {
-            reply(Ok(answer));
+        self.release(&lanes);
+    }
+
+    /// A run went on, and that is durable.
+    fn went_on(&mut self, mut execution: Execution, step: Step, changes: &mut Changes) {
+        let summary = execution.summary(self.parts.retention);
+        execution.note_indexed(&summary);
+        if let Some(due) = summary.due {
+            self.timers.note(due, &summary.key);
         }
-        self.release(&commit.lanes);
+        let key = summary.key.clone();
+        if step.retires() {
+            changes.retired.push(key.clone());
+        }
+        let effects = effects_of(&execution, &step);
+        if step.acknowledges() {
+            effect::send_first(&self.parts, execution.run());
+        }
+        effect::run(&self.parts, &execution, effects);
+        self.parts.queries.went_on(execution.run(), &self.parts.matching);
+        changes.runs.push(RunChange {
+            first_ordinal: step.first_ordinal,
+            items: step.encoded,
+            summary,
+            previous: Some(step.previous),
+        });
+        self.parts.watches.tell(&key, step.items, &execution);
+        if execution.has_more() {
+            self.ask_for(&key, Ask::Advance { run_id: key.run_id });
+        }
+        self.cache.put(execution, changes.applied);
     }
 
     fn not_appended(&mut self, commit: Commit, error: &AppendError) {
@@ -189,16 +195,18 @@ impl Partition {
 
     /// A record is not in the log: what it held is forgotten, its callers are told.
     fn forget(&mut self, commit: Commit, error: &Error) {
-        for lane in &commit.lanes {
-            self.cache.forget(lane);
+        let mut lanes = Vec::with_capacity(commit.lanes.len());
+        for decided in commit.lanes {
+            self.cache.forget(&decided.lane);
+            for (execution, _) in decided.changed {
+                self.stall(execution.run().key.clone());
+            }
+            for (reply, _) in decided.replies {
+                reply(Err(error.clone()));
+            }
+            lanes.push(decided.lane);
         }
-        for (execution, _) in commit.runs {
-            self.stall(execution.run().key.clone());
-        }
-        for (reply, _) in commit.replies {
-            reply(Err(error.clone()));
-        }
-        self.release(&commit.lanes);
+        self.release(&lanes);
     }
 
     fn release(&mut self, lanes: &[Lane]) {

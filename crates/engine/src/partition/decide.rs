@@ -1,20 +1,20 @@
 //! From requests to one record: lane by lane, run by run, all commands of a run in one draft.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
-use reflux_core::{Command, Context, RunId, Status};
+use reflux_core::{Command, Context, Message, Run, RunId, Status, Terminate};
+use reflux_store::Summary;
 
-use super::{Partition, RECORD_BYTES_SOFT, is_essential};
+use super::{Partition, RECORD_BYTES_SOFT, is_essential, own_run};
 use crate::codec::Blobs;
 use crate::execution::{Deciding, Execution, Step, effects_of};
-use crate::request::{Answer, Ask, Lane, Reply, WhenOpen};
+use crate::request::{Answer, Ask, Lane, NewRun, Reply, WhenClosed, WhenOpen};
 use crate::{Error, effect};
 
 /// A record while it is decided.
 pub(super) struct Building {
-    pub lanes: Vec<Lane>,
-    pub runs: Vec<(Execution, Step)>,
-    pub replies: Vec<(Reply, Answer)>,
+    pub lanes: Vec<Decided>,
     pub blobs: Blobs,
     pub specs: Vec<[u8; 32]>,
     pub bytes: usize,
@@ -25,12 +25,47 @@ impl Default for Building {
     fn default() -> Self {
         Self {
             lanes: Vec::new(),
-            runs: Vec::new(),
-            replies: Vec::new(),
             blobs: Blobs::default(),
             specs: Vec::new(),
             bytes: 0,
             essential: true,
+        }
+    }
+}
+
+/// What a lane decided for a record, and who waits for that.
+pub(super) struct Decided {
+    pub lane: Lane,
+    /// Runs that go on with the record.
+    pub changed: Vec<(Execution, Step)>,
+    /// Runs that were only looked at.
+    pub unchanged: Vec<Execution>,
+    pub replies: Vec<(Reply, Verdict)>,
+}
+
+/// What a request came to: which run, and whether it was there already. Told when the record is
+/// durable, a refusal too: it may be due to what is not durable yet.
+pub(super) type Verdict = Result<(RunId, bool), Error>;
+
+impl Decided {
+    fn run(&self, run_id: RunId) -> Option<&Run> {
+        let changed = self.changed.iter().map(|(execution, _)| execution);
+        changed.chain(&self.unchanged).map(Execution::run).find(|run| run.key.run_id == run_id)
+    }
+
+    /// Tells everybody who waits, now that all of it is durable.
+    pub fn reply(&mut self) {
+        for (reply, verdict) in std::mem::take(&mut self.replies) {
+            match verdict {
+                Err(error) => reply(Err(error)),
+                Ok((run_id, existing)) => match self.run(run_id) {
+                    Some(run) => {
+                        let answer = Answer { run: run.key.clone(), status: run.status, existing };
+                        reply(Ok((&answer, run)));
+                    }
+                    None => reply(Err(not_found(&self.lane, Some(run_id)))),
+                },
+            }
         }
     }
 }
@@ -47,7 +82,7 @@ impl Partition {
                 return false;
             }
         }
-        if building.runs.is_empty() {
+        if building.lanes.is_empty() {
             return false;
         }
         self.append(building);
@@ -62,7 +97,8 @@ impl Partition {
         let Some(waiting) = self.lanes.get_mut(lane) else { return };
         let requests = std::mem::take(&mut waiting.requests);
         let mut deciding: BTreeMap<RunId, Deciding> = BTreeMap::new();
-        let mut replies: Vec<(Reply, RunId, bool)> = Vec::new();
+        let mut replies: Vec<(Reply, Verdict)> = Vec::new();
+        let mut own = BTreeSet::new();
         let mut left = VecDeque::new();
         let before = building.bytes;
         for request in requests {
@@ -71,13 +107,29 @@ impl Partition {
                 continue;
             }
             building.essential &= is_essential(&request.ask);
-            match self.decide_request(lane, request.ask, &mut deciding) {
-                Ok((run_id, existing)) => replies.push((request.reply, run_id, existing)),
-                Err(error) => (request.reply)(Err(error)),
+            let asker = own_run(&request);
+            let verdict = self.decide_request(lane, request.ask, &mut deciding);
+            match (asker, &verdict) {
+                (Some(run), Ok(_)) => drop(own.insert(run)),
+                // Nobody outside asks again.
+                (Some(run), Err(error)) if error.is_retryable() => self.stall(run),
+                _ => {}
             }
+            replies.push((request.reply, verdict));
             building.bytes = before + deciding.values().map(Deciding::size).sum::<usize>();
         }
-        let changed = self.close_lane(lane, deciding, replies, building);
+        let changed = if deciding.values().any(Deciding::is_poisoned) {
+            // Nothing of the lane is appended; its runs are read again from the store.
+            tracing::error!(workflow_id = %lane.workflow_id, "a command failed half way; its runs are read again");
+            self.cache.forget(lane);
+            own.into_iter().for_each(|run| self.stall(run));
+            for (reply, _) in replies {
+                reply(Err(Error::Unavailable("the command could not be carried out".into())));
+            }
+            false
+        } else {
+            self.close_lane(lane, deciding, replies, building)
+        };
         if let Some(waiting) = self.lanes.get_mut(lane) {
             waiting.held = changed;
             for request in left.into_iter().rev() {
@@ -89,9 +141,6 @@ impl Partition {
                 self.ready.push_back(lane.clone());
             }
         }
-        if changed {
-            building.lanes.push(lane.clone());
-        }
     }
 
     fn decide_request(
@@ -99,37 +148,29 @@ impl Partition {
         lane: &Lane,
         ask: Ask,
         deciding: &mut BTreeMap<RunId, Deciding>,
-    ) -> Result<(RunId, bool), Error> {
+    ) -> Verdict {
         let ctx = self.context();
         match ask {
-            Ask::Start { run_id, command, when_open, spec } => {
-                if let Some(existing) =
-                    self.existing(lane, run_id, &command.request_id, when_open, deciding)?
-                {
-                    return Ok((existing, true));
-                }
-                if let Some(spec) = spec {
-                    self.parts.specs.learn(spec.digest, spec.bytes)?;
-                }
-                let mut run = Deciding::of(Execution::new(lane.run(run_id)));
-                run.command(&ctx, Command::Start(command), &*self.parts.host, &self.parts.specs)?;
-                deciding.insert(run_id, run);
-                self.cache.set_current(lane, run_id);
-                Ok((run_id, false))
+            Ask::Start(new) => self.start(lane, new, None, deciding),
+            Ask::SignalWithStart(new, signal) => {
+                self.start(lane, new, Some(Command::Signal(*signal)), deciding)
             }
             Ask::Command { run_id, first_run, command } => {
                 let run_id = self.resolve(lane, run_id)?;
                 if let Some(first_run) = first_run
                     && self.deciding(lane, run_id, deciding)?.run().first_run_id() != first_run
                 {
-                    return Err(Error::NotFound {
-                        workflow_id: lane.workflow_id.to_string(),
-                        run_id: Some(first_run),
-                    });
+                    return Err(not_found(lane, Some(first_run)));
                 }
                 let specs = self.parts.specs.clone();
                 let host = self.parts.host.clone();
                 self.deciding(lane, run_id, deciding)?.command(&ctx, command, &*host, &specs)?;
+                self.start_next(lane, run_id, deciding);
+                Ok((run_id, false))
+            }
+            Ask::Look { run_id } => {
+                let run_id = self.resolve(lane, run_id)?;
+                self.deciding(lane, run_id, deciding)?;
                 Ok((run_id, false))
             }
             Ask::Adopt { signal, spec } => {
@@ -139,12 +180,14 @@ impl Partition {
                 let host = self.parts.host.clone();
                 let run = self.deciding(lane, run_id, deciding)?;
                 run.command(&ctx, Command::Signal(*signal), &*host, &specs)?;
+                self.start_next(lane, run_id, deciding);
                 Ok((run_id, false))
             }
             Ask::Advance { run_id } => {
                 let host = self.parts.host.clone();
                 let run = self.deciding(lane, run_id, deciding)?;
                 run.advance(&ctx, &*host)?;
+                self.start_next(lane, run_id, deciding);
                 Ok((run_id, false))
             }
             Ask::Resend { run_id } => {
@@ -159,45 +202,140 @@ impl Partition {
                 let host = self.parts.host.clone();
                 let run = self.deciding(lane, run_id, deciding)?;
                 run.revive();
-                run.command(&ctx, Command::Recover, &*host, &specs)?;
-                Ok((run_id, false))
+                let recovered = run.command(&ctx, Command::Recover, &*host, &specs);
+                self.start_next(lane, run_id, deciding);
+                recovered.map(|()| (run_id, false))
             }
         }
     }
 
-    /// The run that stands in the way of a start, or that the start asked for before.
-    fn existing(
+    /// A new run, and what it is told at once; or the run that is there, which is told instead.
+    fn start(
         &mut self,
         lane: &Lane,
-        run_id: RunId,
-        request_id: &str,
-        when_open: WhenOpen,
+        new: NewRun,
+        then: Option<Command>,
         deciding: &mut BTreeMap<RunId, Deciding>,
-    ) -> Result<Option<RunId>, Error> {
-        let Some(current) = self.current(lane)? else { return Ok(None) };
+    ) -> Verdict {
+        let ctx = self.context();
+        let (host, specs) = (self.parts.host.clone(), self.parts.specs.clone());
+        let NewRun { run_id, start, when_open, when_closed, spec } = new;
+        // A message of another run may come twice, the second time when the chain has gone on.
+        let is_message = start.parent.is_some() || start.continued.is_some();
+        if is_message && self.deciding(lane, run_id, deciding).is_ok() {
+            return Ok((run_id, true));
+        }
+        let asked = Asked { run_id, request_id: &start.request_id, when_open, when_closed };
+        let replaced = match self.in_the_way(lane, &asked, deciding)? {
+            InTheWay::Nothing => None,
+            InTheWay::Existing(existing) => {
+                if let Some(command) = then {
+                    self.deciding(lane, existing, deciding)?
+                        .command(&ctx, command, &*host, &specs)?;
+                }
+                return Ok((existing, true));
+            }
+            InTheWay::Replace(open) => Some(open),
+        };
+        if let Some(spec) = spec {
+            specs.learn(spec.digest, spec.bytes)?;
+        }
+        let mut run = Deciding::of(Execution::new(lane.run(run_id)));
+        run.command(&ctx, Command::Start(start), &*host, &specs)?;
+        if let Some(command) = then {
+            run.command(&ctx, command, &*host, &specs)?;
+        }
+        if let Some(open) = replaced {
+            // Only now: a start that is refused ends nothing.
+            let terminate = Terminate {
+                reason: "replaced by another start".into(),
+                identity: "reflux".into(),
+                ..Terminate::default()
+            };
+            let open = self.deciding(lane, open, deciding)?;
+            open.command(&ctx, Command::Terminate(terminate), &*host, &specs)?;
+        }
+        deciding.insert(run_id, run);
+        self.cache.set_current(lane, run_id);
+        Ok((run_id, false))
+    }
+
+    /// A run that another one follows has closed: that one begins in the same record, so that no
+    /// other start slips in between. What is refused here goes through the outbox.
+    fn start_next(&mut self, lane: &Lane, run_id: RunId, deciding: &mut BTreeMap<RunId, Deciding>) {
+        let Some((seq, next, start)) = deciding.get(&run_id).and_then(|run| next_of(run.run()))
+        else {
+            return;
+        };
+        let known = match self.deciding(lane, next, deciding) {
+            Ok(_) => true,
+            Err(Error::NotFound { .. }) => false,
+            Err(error) => {
+                tracing::warn!(run = %lane.run(next), %error, "the next run of a chain does not start yet");
+                return;
+            }
+        };
+        let ctx = self.context();
+        let (host, specs) = (self.parts.host.clone(), self.parts.specs.clone());
+        if !known {
+            let mut following = Deciding::of(Execution::new(lane.run(next)));
+            let start = Command::Start(Box::new((*start).clone()));
+            if let Err(error) = following.command(&ctx, start, &*host, &specs) {
+                tracing::warn!(run = %lane.run(next), %error, "the next run of a chain does not start yet");
+                return;
+            }
+            deciding.insert(next, following);
+            self.cache.set_current(lane, next);
+        }
+        let Some(run) = deciding.get_mut(&run_id) else { return };
+        if let Err(error) = run.command(&ctx, Command::AckOutbox { seq }, &*host, &specs) {
+            tracing::warn!(run = %lane.run(run_id), %error, "a run does not note that it is followed");
+        }
+    }
+
+    /// The run that stands in the way of a start, or that the start asked for before.
+    fn in_the_way(
+        &mut self,
+        lane: &Lane,
+        asked: &Asked<'_>,
+        deciding: &mut BTreeMap<RunId, Deciding>,
+    ) -> Result<InTheWay, Error> {
+        let Some(current) = self.current(lane)? else { return Ok(InTheWay::Nothing) };
         let loaded = deciding.contains_key(&current) || self.cache.has(&lane.run(current));
         if !loaded
-            && let Some(stored) = self.parts.store.current(&lane.namespace, &lane.workflow_id)?
-            && !stored.open
-            && (request_id.is_empty() || *stored.request_id != *request_id)
-            && stored.run_id != run_id
+            && let Some(stored) = self.parts.store.summary(&lane.run(current))?
+            && asked.passes_unread(&stored)
         {
-            // A closed run of another request stands in nobody's way: its history stays unread.
-            return Ok(None);
+            // It stands in nobody's way: its history stays unread.
+            return Ok(InTheWay::Nothing);
         }
-        let run = self.deciding(lane, current, deciding)?.run();
-        let repeated = !request_id.is_empty() && run.request_ids.contains(request_id);
-        if current == run_id || repeated {
-            return Ok(Some(current));
+        let deciding = self.deciding(lane, current, deciding)?;
+        let (run, request_id) = (deciding.run(), deciding.request_id());
+        let repeated = !asked.request_id.is_empty() && run.request_ids.contains(asked.request_id);
+        if current == asked.run_id || repeated {
+            return Ok(InTheWay::Existing(current));
         }
-        match (run.is_open(), when_open) {
-            (false, _) => Ok(None),
-            (true, WhenOpen::UseExisting) => Ok(Some(current)),
-            (true, WhenOpen::Refuse) => Err(Error::AlreadyStarted {
-                workflow_id: lane.workflow_id.to_string(),
-                run_id: current,
-            }),
+        let refused = || Error::AlreadyStarted {
+            workflow_id: lane.workflow_id.to_string(),
+            run_id: current,
+            request_id: request_id.clone(),
+            open: run.is_open(),
+        };
+        if run.is_open() {
+            return match asked.when_open {
+                WhenOpen::Refuse => Err(refused()),
+                WhenOpen::UseExisting => Ok(InTheWay::Existing(current)),
+                WhenOpen::Terminate => Ok(InTheWay::Replace(current)),
+            };
         }
+        // A run that another one is to follow stands for that one until it is there.
+        let free = next_of(run).is_none()
+            && match asked.when_closed {
+                WhenClosed::Allow => true,
+                WhenClosed::AllowFailed => run.status != Status::Completed,
+                WhenClosed::Refuse => false,
+            };
+        if free { Ok(InTheWay::Nothing) } else { Err(refused()) }
     }
 
     fn current(&mut self, lane: &Lane) -> Result<Option<RunId>, Error> {
@@ -211,10 +349,7 @@ impl Partition {
     fn resolve(&mut self, lane: &Lane, run_id: Option<RunId>) -> Result<RunId, Error> {
         match run_id {
             Some(run_id) => Ok(run_id),
-            None => self.current(lane)?.ok_or_else(|| Error::NotFound {
-                workflow_id: lane.workflow_id.to_string(),
-                run_id: None,
-            }),
+            None => self.current(lane)?.ok_or_else(|| not_found(lane, None)),
         }
     }
 
@@ -234,10 +369,7 @@ impl Partition {
                     None => Execution::load(key, &self.parts.store, &self.parts.specs)?,
                 };
                 if execution.run().started.is_none() {
-                    return Err(Error::NotFound {
-                        workflow_id: lane.workflow_id.to_string(),
-                        run_id: Some(run_id),
-                    });
+                    return Err(not_found(lane, Some(run_id)));
                 }
                 Ok(entry.insert(Deciding::of(execution)))
             }
@@ -249,54 +381,36 @@ impl Partition {
         &mut self,
         lane: &Lane,
         deciding: BTreeMap<RunId, Deciding>,
-        replies: Vec<(Reply, RunId, bool)>,
+        replies: Vec<(Reply, Verdict)>,
         building: &mut Building,
     ) -> bool {
-        let poisoned = deciding.values().any(Deciding::is_poisoned);
-        if poisoned {
-            // Nothing of the lane is appended; its runs are read again from the store.
-            tracing::error!(workflow_id = %lane.workflow_id, "a command failed half way; its runs are read again");
-            self.cache.forget(lane);
-            for (reply, ..) in replies {
-                reply(Err(Error::Unavailable("the command could not be carried out".into())));
+        let (changed, unchanged) = (Vec::new(), Vec::new());
+        let mut decided = Decided { lane: lane.clone(), changed, unchanged, replies };
+        for (_, run) in deciding {
+            let is_clean = run.is_clean();
+            building.specs.extend(run.new_specs());
+            let (execution, step) = run.finish(&mut building.blobs, &mut self.scratch);
+            if !is_clean {
+                decided.changed.push((execution, step));
+                continue;
             }
+            if step.revives {
+                effect::run(&self.parts, &execution, effects_of(&execution, &step));
+            }
+            // A wake that came too early took the note of the run with it. What is due and did
+            // not happen waits for somebody: a pause to end.
+            if let Some(due) = execution.run().next_due().filter(|due| *due > self.now) {
+                self.timers.note(due, &execution.run().key);
+            }
+            decided.unchanged.push(execution);
+        }
+        if decided.changed.is_empty() {
+            decided.reply();
+            decided.unchanged.into_iter().for_each(|execution| self.cache.put_back(execution));
             return false;
         }
-        let answers: Vec<_> = replies
-            .into_iter()
-            .map(|(reply, run_id, existing)| {
-                let status = deciding.get(&run_id).map_or(Status::Running, |run| run.run().status);
-                (reply, Answer { run: lane.run(run_id), status, existing })
-            })
-            .collect();
-        let mut changed = false;
-        for (_, run) in deciding {
-            if run.is_clean() {
-                let (execution, step) = run.finish(&mut building.blobs, &mut self.scratch);
-                if step.revives {
-                    effect::run(&self.parts, &execution, effects_of(&execution, &step));
-                }
-                // A wake that came too early took the note of the run with it. What is due and did
-                // not happen waits for somebody: a pause to end.
-                if let Some(due) = execution.run().next_due().filter(|due| *due > self.now) {
-                    self.timers.note(due, &execution.run().key);
-                }
-                self.cache.put_back(execution);
-            } else {
-                changed = true;
-                building.specs.extend(run.new_specs());
-                let (execution, step) = run.finish(&mut building.blobs, &mut self.scratch);
-                building.runs.push((execution, step));
-            }
-        }
-        if changed {
-            building.replies.extend(answers);
-        } else {
-            for (reply, answer) in answers {
-                reply(Ok(answer));
-            }
-        }
-        changed
+        building.lanes.push(decided);
+        true
     }
 
     fn context(&mut self) -> Context {
@@ -307,4 +421,49 @@ impl Partition {
             new_run_id: (self.parts.new_run_id)(),
         }
     }
+}
+
+/// What a start asks for.
+struct Asked<'a> {
+    run_id: RunId,
+    request_id: &'a str,
+    when_open: WhenOpen,
+    when_closed: WhenClosed,
+}
+
+impl Asked<'_> {
+    /// Whether a run of which only the row is known is in the way of nothing.
+    fn passes_unread(&self, stored: &Summary) -> bool {
+        // One that is closed and has work left may be followed by another run.
+        !stored.is_open()
+            && !stored.working
+            && self.when_closed == WhenClosed::Allow
+            && (self.request_id.is_empty() || *stored.request_id != *self.request_id)
+            && stored.key.run_id != self.run_id
+    }
+}
+
+/// What a start finds.
+enum InTheWay {
+    Nothing,
+    /// The start is answered with this run.
+    Existing(RunId),
+    /// This run is open and ends with the start.
+    Replace(RunId),
+}
+
+/// The run that is to follow a closed one and was not started yet: number of the message, the
+/// run's id, its start.
+fn next_of(run: &Run) -> Option<(u64, RunId, Arc<reflux_core::Start>)> {
+    if run.is_open() {
+        return None;
+    }
+    run.outbox.iter().find_map(|(seq, outgoing)| match &outgoing.message {
+        Message::StartNext { start } => Some((*seq, outgoing.target.run_id?, start.clone())),
+        _ => None,
+    })
+}
+
+fn not_found(lane: &Lane, run_id: Option<RunId>) -> Error {
+    Error::NotFound { workflow_id: lane.workflow_id.to_string(), run_id }
 }

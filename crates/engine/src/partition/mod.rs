@@ -27,6 +27,8 @@ use crate::Error;
 use crate::cache::Cache;
 use crate::host::Host;
 use crate::mailbox::Internal;
+use crate::matching::Matching;
+use crate::queries::Queries;
 use crate::request::{Ask, Lane, Request, no_reply};
 use crate::router::Router;
 use crate::specs::Specs;
@@ -63,6 +65,8 @@ pub(crate) struct Parts {
     pub host: Arc<dyn Host>,
     pub router: Arc<Router>,
     pub watches: Arc<Watches>,
+    pub matching: Arc<Matching>,
+    pub queries: Arc<Queries>,
     pub limits: Limits,
     pub local: Local,
     pub retention: Duration,
@@ -333,12 +337,20 @@ fn own_run(request: &Request) -> Option<RunKey> {
             command: Command::Wake | Command::AckOutbox { .. } | Command::DeliveryFailed { .. },
             ..
         } => *run_id,
-        Ask::Command { .. } | Ask::Start { .. } | Ask::Adopt { .. } => return None,
+        Ask::Command { .. }
+        | Ask::Start(_)
+        | Ask::SignalWithStart(..)
+        | Ask::Adopt { .. }
+        | Ask::Look { .. } => return None,
     };
     Some(request.lane.run(run_id))
 }
 
-/// What must go on when the disk is full.
+/// What must go on when the disk is full: it ends something, or writes nothing.
 fn is_essential(ask: &Ask) -> bool {
-    matches!(ask, Ask::Command { command: Command::RequestCancel(_) | Command::Terminate(_), .. })
+    matches!(
+        ask,
+        Ask::Look { .. }
+            | Ask::Command { command: Command::RequestCancel(_) | Command::Terminate(_), .. }
+    )
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use reflux_core::{AttemptRef, Command, EffectClass, EventId, RunId, RunKey, application_failure};
 use reflux_engine::{
-    Attempt, Engine, Error, Host, LOCAL_QUEUE, Lane, Options, Spec, StartFlow, WhenOpen,
+    Attempt, Engine, Error, Host, LOCAL_QUEUE, Lane, Options, Spec, StartFlow, WhenClosed, WhenOpen,
 };
 use reflux_flow::graph::{NodeRef, Retry};
 use reflux_flow::{Bundle, NodePolicy, Policies, payload};
@@ -165,6 +165,7 @@ impl World {
             input: payload::of_value(input),
             request_id: "".into(),
             when_open: WhenOpen::Refuse,
+            when_closed: WhenClosed::Allow,
             identity: "test".into(),
         };
         self.engine.start(start).map(|answer| answer.run)

@@ -11,6 +11,7 @@ pub(super) const NAME: &str = "reflux.tick";
 #[serde(default, deny_unknown_fields)]
 pub struct Tick {
     /// Every time until then is dealt with, RFC 3339; empty when a person asked for a start.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub up_to: String,
     /// How many starts somebody asked for are dealt with.
     #[serde(skip_serializing_if = "is_zero")]

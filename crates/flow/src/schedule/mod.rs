@@ -110,6 +110,7 @@ pub struct Schedule {
     timer: Option<Arc<str>>,
     fires: VecDeque<Fire>,
     counts: Counts,
+    paused: Option<Arc<str>>,
     canceling: bool,
     closed: bool,
 }
@@ -146,6 +147,7 @@ impl Schedule {
             timer: None,
             fires: VecDeque::new(),
             counts: Counts::default(),
+            paused: None,
             canceling: false,
             closed: false,
         }
@@ -169,6 +171,11 @@ impl Schedule {
     /// What it has done so far, in all runs of its chain.
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// Why it is paused, if it is.
+    pub fn paused(&self) -> Option<&str> {
+        self.paused.as_deref()
     }
 
     /// Workflow ids of the runs it has started that are open.

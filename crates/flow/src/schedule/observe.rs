@@ -68,9 +68,13 @@ impl Schedule {
                     .filter(|run| run.workflow_id == initiated.target.workflow_id);
                 asked.for_each(|run| run.ending = true);
             }
-            Kind::Signaled(signaled) => self.signaled(signaled, event.time),
-            // What came due while it was paused is not made up for.
-            Kind::Unpaused(_) => self.handled = self.handled.max(event.time),
+            Kind::Signaled(signaled) => self.signaled(signaled, event),
+            Kind::Paused(pause) => self.paused = Some(pause.reason.clone()),
+            Kind::Unpaused(_) => {
+                self.paused = None;
+                // What came due while it was paused is not made up for.
+                self.handled = self.handled.max(event.time);
+            }
             Kind::CancelRequested(_) => self.canceling = true,
             kind if kind.closes_run() => self.closed = true,
             _ => {}
@@ -99,11 +103,15 @@ impl Schedule {
         }
     }
 
-    fn signaled(&mut self, signaled: &Signaled, time: Timestamp) {
+    fn signaled(&mut self, signaled: &Signaled, event: &Event) {
+        let time = event.time;
         match &*signaled.name {
             SIGNAL_FIRE => {
                 let input = payload::value_of(&signaled.input).unwrap_or(Value::Null);
-                let id = signaled.request_id.clone();
+                let id = match signaled.request_id.is_empty() {
+                    true => format!("{}-{}", self.key.run_id, event.id).into(),
+                    false => signaled.request_id.clone(),
+                };
                 let input = Some(input).filter(|input| !input.is_null());
                 self.fires.push_back(Fire { id, at: time, input });
             }

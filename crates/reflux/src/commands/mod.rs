@@ -3,6 +3,7 @@
 pub mod approve;
 pub mod backup;
 pub mod define;
+pub mod emit;
 pub mod end;
 pub mod flows;
 pub mod history;
@@ -15,6 +16,7 @@ pub mod run;
 pub mod server;
 pub mod show;
 pub mod signal;
+pub mod triggers;
 pub mod validate;
 
 use std::path::Path;
@@ -52,6 +54,8 @@ pub fn run(command: Command, global: &Global, out: &Out) -> Done {
         Command::Cancel(args) => end::cancel(&args, global, out),
         Command::Terminate(args) => end::terminate(&args, global, out),
         Command::Signal(args) => signal::run(&args, global, out),
+        Command::Emit(args) => emit::run(&args, global, out),
+        Command::Triggers(args) => triggers::run(args, global, out),
         Command::Approve(args) => approve::run(&args, global, out),
         Command::Resolve(args) => resolve::run(&args, global, out),
         Command::Backup(args) => backup::backup(&args, global, out),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use reflux_server::holder::{Holder, Mode};
 use reflux_server::net::{Addresses, App, Server};
-use reflux_server::{Config, Error, Kind, Project};
+use reflux_server::{Config, Error, Kind, Project, triggers};
 use serde_json::json;
 
 use super::{Done, project};
@@ -45,6 +45,8 @@ async fn serve(app: std::sync::Arc<App>, args: &Args, out: &Out) -> Result<(), E
         grpc: SocketAddr::new(args.ip, args.port),
         http: SocketAddr::new(args.ip, args.http_port),
     };
+    triggers::reload(&app).await?.iter().for_each(|problem| out.note(problem));
+    tokio::spawn(triggers::reload_when_told(app.clone()));
     let server = Server::bind(app, wanted).await?;
     let Addresses { grpc, http } = server.addresses();
     match out.is_json() {

@@ -18,5 +18,8 @@ pub(super) async fn serve(app: Arc<App>, listener: TcpListener) -> Result<(), Er
 }
 
 fn router(app: Arc<App>) -> Router {
-    Router::new().route("/healthz", get(|| async { "ok" })).with_state(app)
+    Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .merge(crate::triggers::router())
+        .with_state(app)
 }

@@ -225,13 +225,14 @@ impl World {
 pub struct Nodes;
 
 impl Policies for Nodes {
-    fn policy(&self, node: &NodeRef) -> Option<NodePolicy> {
+    fn policy(&self, node: &NodeRef, _: &Value) -> Option<NodePolicy> {
         let (family, _) = node.name.split_once('.').unwrap_or((&node.name, ""));
         (family != "missing").then(|| NodePolicy {
             version: "1.0.0".into(),
             task_queue: if family == "remote" { "remote" } else { LOCAL }.into(),
             retry: None,
             timeout: None,
+            heartbeat: None,
             effects: if family == "unsafe" { EffectClass::Unsafe } else { EffectClass::Idempotent },
         })
     }

@@ -174,8 +174,8 @@ pub struct Start {
     pub task_queue: Arc<str>,
     /// Arguments.
     pub input: Payloads,
-    /// Passed along. With [`HEADER_SPEC`](crate::HEADER_SPEC) the run is a flow: no workflow
-    /// task is ever scheduled.
+    /// Passed along. With [`HEADER_SPEC`](crate::HEADER_SPEC) the run is a flow, with
+    /// [`HEADER_SYSTEM`](crate::HEADER_SYSTEM) a record: no workflow task is ever scheduled.
     pub header: Header,
     /// For people.
     pub memo: Memo,

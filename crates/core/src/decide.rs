@@ -244,7 +244,7 @@ fn decide_flow(draft: &mut Draft, ctx: &Context, wanted: Vec<Decision>) -> Resul
     let run = open(draft.run())?;
     if run.decider() != Some(Decider::Flow) {
         return Err(Rejection::invalid(
-            "this run is code: its decisions come with a completed workflow task",
+            "this run is no flow: the decisions of code come with a completed workflow task",
         ));
     }
     if !run.has_begun() {

@@ -272,7 +272,7 @@ impl<'a> Plan<'a> {
         let checked = match (self.run.decider(), self.run.children.contains_key(&initiated)) {
             (Some(Decider::Flow), true) => Ok(()),
             (Some(Decider::Flow), false) => Err(Rejection::not_found(format!("child {initiated}"))),
-            (Some(Decider::Code) | None, _) => {
+            (Some(Decider::Code | Decider::System) | None, _) => {
                 Err(Rejection::invalid("only a flow ends a child at once: ask it to end"))
             }
         };

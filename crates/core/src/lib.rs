@@ -78,5 +78,13 @@ pub use update::Update;
 pub use volatile::{AdmittedUpdate, Query, Volatile};
 pub use waiting::Waiting;
 
+/// Single fields of Temporal's messages as values, and back; for those who read requests.
+pub mod wire {
+    pub use crate::codec::fields::{
+        length, retry, run_id, time, to_attributes, to_execution, to_header, to_length, to_lengths,
+        to_memo, to_payloads, to_retry, to_run_id, to_time,
+    };
+}
+
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,9 @@ use reflux_proto::temporal::api::failure::v1::{
 
 /// Header field of a run that makes it a flow: the digest of its specification.
 pub const HEADER_SPEC: &str = "reflux.spec";
+/// Header field of a run that is a record of the server's own: its input is what is recorded, and it
+/// decides nothing.
+pub const HEADER_SYSTEM: &str = "reflux.system";
 /// Header field of an activity: its retry intervals, JSON array of milliseconds.
 pub const HEADER_RETRY: &str = "reflux.retry";
 /// Header field of an activity: its effect class, JSON string.

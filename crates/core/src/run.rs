@@ -5,9 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::{
-    Activity, Child, Close, Event, EventId, ExternalCancel, ExternalSignal, HEADER_SPEC, Header,
-    IllegalItem, Item, Kind, Malformed, Memo, Outgoing, RunKey, SearchAttributes, Started, Sticky,
-    Timer, Timestamp, Update, WorkflowTask, apply,
+    Activity, Child, Close, Event, EventId, ExternalCancel, ExternalSignal, HEADER_SPEC,
+    HEADER_SYSTEM, Header, IllegalItem, Item, Kind, Malformed, Memo, Outgoing, RunKey,
+    SearchAttributes, Started, Sticky, Timer, Timestamp, Update, WorkflowTask, apply,
 };
 
 /// One run: everything that is known of it and survives a restart.
@@ -97,12 +97,20 @@ pub enum Decider {
     Code,
     /// The flow language, inside the partition.
     Flow,
+    /// Nobody: the run is a record of the server's own, such as a deployed flow. Its input is what
+    /// is recorded, and it stays open until it is replaced or taken away.
+    System,
 }
 
 impl Decider {
-    /// A header with a specification makes a run a flow.
+    /// A header with a specification makes a run a flow, one that says so a record.
     pub fn of(header: &Header) -> Self {
-        if header.fields.contains_key(HEADER_SPEC) { Self::Flow } else { Self::Code }
+        let has = |field: &str| header.fields.contains_key(field);
+        match (has(HEADER_SPEC), has(HEADER_SYSTEM)) {
+            (true, _) => Self::Flow,
+            (false, true) => Self::System,
+            (false, false) => Self::Code,
+        }
     }
 }
 

@@ -84,7 +84,7 @@ fn begin(draft: &mut Draft, ctx: &Context) -> Result<(), Rejection> {
     match draft.run().decider() {
         // A paused run begins too: its task is only not handed out.
         Some(Decider::Code) => task::schedule(draft, ctx.now),
-        Some(Decider::Flow) => {
+        Some(Decider::Flow | Decider::System) => {
             let marker = Marker {
                 name: MARKER_BEGIN.into(),
                 details: Default::default(),

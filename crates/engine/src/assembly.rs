@@ -69,12 +69,12 @@ impl Assembly {
         let keeping = Keeping::new(&options);
         let specs = Arc::new(Specs::default());
         let watches = Arc::new(Watches::default());
-        let matching = Matching::new(world.now.clone());
         let queries = Arc::new(Queries::default());
         let (mailboxes, inboxes): (Vec<Mailbox>, Vec<Inbox>) =
             (0..count).map(|_| mailbox()).unzip();
         let internal: Vec<Sender<Internal>> =
             mailboxes.iter().map(|mailbox| mailbox.internal.clone()).collect();
+        let matching = Matching::new(world.now.clone(), internal.clone());
         let router = Arc::new(Router::new(internal.clone(), specs.clone()));
         let worker = Worker { identity: options.identity.clone(), boot: BootId((world.uuid)()) };
         let local = Local { queue: LOCAL_QUEUE.into(), worker };

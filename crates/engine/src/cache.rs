@@ -57,6 +57,11 @@ impl Cache {
         self.runs.remove(key).map(|kept| kept.execution)
     }
 
+    /// How many runs there are.
+    pub fn len(&self) -> usize {
+        self.runs.len()
+    }
+
     pub fn has(&self, key: &RunKey) -> bool {
         self.runs.contains_key(key)
     }

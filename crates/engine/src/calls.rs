@@ -95,6 +95,7 @@ impl Engine {
         match mailbox.requests.try_send(request) {
             Ok(()) => {}
             Err(crossbeam_channel::TrySendError::Full(request)) => {
+                crate::metrics::refused(&Error::Busy);
                 (request.reply)(Err(Error::Busy));
             }
             Err(crossbeam_channel::TrySendError::Disconnected(request)) => {

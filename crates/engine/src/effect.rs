@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use reflux_core::{Effect, EventId, Outgoing, Run, Target};
+use reflux_core::{Effect, EventId, Outgoing, Phase, Run, Target, Timestamp, WorkflowTask};
 
-use crate::execution::Execution;
+use crate::execution::{Execution, rank_of};
 use crate::host::Attempt;
-use crate::matching::{Offer, Queue, QueueKind, Rank};
+use crate::matching::{Offer, Queue, QueueKind, Rank, Ranked};
 use crate::partition::Parts;
 
 /// Runs the effects of a run's durable items.
@@ -29,12 +29,21 @@ pub(crate) fn run(parts: &Parts, execution: &Execution, effects: Vec<Effect>) {
             Effect::Offer { scheduled, attempt, queue, priority } => {
                 let queue = queue_of(run, queue, QueueKind::Activity);
                 let offer = Offer::Activity { run: run.key.clone(), scheduled, attempt };
-                parts.matching.offer(&queue, Rank::of(priority.as_ref()), offer);
+                let since = match run.activities.get(&scheduled).map(|activity| &activity.phase) {
+                    Some(Phase::Waiting { since }) => *since,
+                    _ => Timestamp::MAX,
+                };
+                let rank = Rank::of(priority.as_ref());
+                parts.matching.offer(&queue, Ranked { offer, rank, since });
             }
             Effect::OfferTask { scheduled, attempt, queue, sticky } => {
                 let offer = Offer::Task { run: run.key.clone(), scheduled, attempt };
                 let queue = task_queue(parts, run, queue, sticky);
-                parts.matching.offer(&queue, rank_of(run), offer);
+                let since = match &run.task {
+                    WorkflowTask::Scheduled(task) => task.at,
+                    _ => Timestamp::MAX,
+                };
+                parts.matching.offer(&queue, Ranked { offer, rank: rank_of(run), since });
             }
             // Due times are noted with the run's row, watchers are told with its items.
             Effect::WakeAt(_) | Effect::Closed(_) => {}
@@ -55,10 +64,6 @@ fn task_queue(parts: &Parts, run: &Run, name: Arc<str>, sticky: bool) -> Queue {
 
 fn queue_of(run: &Run, name: Arc<str>, kind: QueueKind) -> Queue {
     Queue { namespace: run.key.namespace.clone(), name, kind }
-}
-
-fn rank_of(run: &Run) -> Rank {
-    Rank::of(run.started.as_ref().and_then(|started| started.priority.as_ref()))
 }
 
 /// Sends the first message for each target: the ones behind it wait for its answer, so that none
@@ -97,16 +102,13 @@ fn attempt_of(execution: &Execution, scheduled: EventId, attempt: u32) -> Option
         heartbeat: activity.heartbeat_details.clone(),
         timeout: spec.start_to_close,
         scheduled_at: activity.scheduled_at,
-        idempotency_key: idempotency_key(execution, &spec.activity_id, &spec.input),
+        idempotency_key: idempotency_key(run, &spec.activity_id, &spec.input),
     })
 }
 
-fn idempotency_key(
-    execution: &Execution,
-    activity_id: &str,
-    input: &reflux_core::Payloads,
-) -> String {
-    let run = execution.run();
+/// What is the same for every attempt of a step, after a re-drive too, and different for every
+/// other step: 64 hexadecimal digits.
+pub fn idempotency_key(run: &Run, activity_id: &str, input: &reflux_core::Payloads) -> String {
     let first = run.started.as_ref().map_or(run.key.run_id, |started| started.first_run_id);
     let mut hasher = blake3::Hasher::new();
     for part in [run.key.workflow_id.as_bytes(), first.0.as_bytes(), activity_id.as_bytes()] {

@@ -18,7 +18,8 @@ use crate::layout::{create_dir, partitions};
 use crate::mailbox::{Internal, Mailbox};
 use crate::matching::Matching;
 use crate::queries::Queries;
-use crate::request::{Answer, Ask, Lane, Request};
+use crate::recovered::Recovered;
+use crate::request::{Answer, Ask, Lane, NewRun, Request};
 use crate::router::Router;
 use crate::specs::Specs;
 use crate::start::StartFlow;
@@ -119,7 +120,8 @@ impl Engine {
     ) -> Result<Self, Error> {
         let keeping = Keeping::new(&options);
         let dir = options.dir.clone();
-        let assembly = Assembly::new(options, log.clone(), &store, host, &World::real())?;
+        let assembly = Assembly::new(options, log.clone(), &store, host.clone(), &World::real())?;
+        host.recovered(&Recovered::new(&assembly.stores, &assembly.router))?;
         let mut threads = Vec::new();
         for (index, (partition, inbox)) in assembly.partitions.into_iter().enumerate() {
             threads.push(spawn(&format!("partition-{index}"), move || {
@@ -168,6 +170,16 @@ impl Engine {
     pub fn start(&self, start: StartFlow) -> Result<Answer, Error> {
         let (reply, answer) = wait_for_answer();
         self.submit(start.into_request(reply));
+        answer.recv().unwrap_or(Err(Error::Stopping))
+    }
+
+    /// Starts a run of any kind and waits until that is durable.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyStarted`], [`Error::Rejected`], [`Error::Full`].
+    pub fn start_run(&self, lane: Lane, new: NewRun) -> Result<Answer, Error> {
+        let (reply, answer) = wait_for_answer();
+        self.submit(Request { lane, ask: Ask::Start(new), reply });
         answer.recv().unwrap_or(Err(Error::Stopping))
     }
 
@@ -330,6 +342,12 @@ impl Engine {
     /// [`Error::Corrupt`] from the store.
     pub fn usage(&self) -> Result<Usage, Error> {
         Ok(Usage { log: self.inner.log.usage(), store: self.inner.store.usage()? })
+    }
+
+    /// Tells the recorder of metrics what is read rather than counted; called before rendering.
+    pub fn observe(&self) {
+        self.inner.matching.observe();
+        self.inner.queries.observe();
     }
 
     /// The data directory.

@@ -1,19 +1,21 @@
 //! A run in memory: its state, and where it stands on its flow if it is a flow's.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use reflux_core::{
-    Command, Context, Delta, Draft, Effect, Ending, Event, Item, Kind, Message, Run, RunKey,
-    WorkflowTask, apply, decide, effects,
+    Command, Context, Delta, Draft, Effect, Ending, Event, Item, Kind, Message, Phase, Run, RunKey,
+    Timestamp, WorkflowTask, apply, decide, effects,
 };
 use reflux_flow::schedule::SIGNAL_ADOPT;
 use reflux_flow::{Advance, Decider, Policies, payload};
 use reflux_proto::reflux::v1 as wire;
-use reflux_store::{ERROR_BYTES_MAX, Indexed, Summary};
+use reflux_store::{ERROR_BYTES_MAX, Indexed, Summary, WAITING_MAX, Waiting};
 
+use crate::matching::{Queue, QueueKind, Rank};
 use crate::specs::Specs;
-use crate::{Error, codec};
+use crate::{Error, codec, metrics};
 
 /// Bytes of one run's items after which a record is closed and the run goes on in the next one:
 /// well under the largest record, which also has to hold what one more decision adds.
@@ -49,8 +51,19 @@ pub(crate) struct Step {
     pub first_ordinal: u64,
     /// The index rows it had before.
     pub previous: Indexed,
-    /// Whether every effect of the run is to be run again, not only those of the items.
-    pub revives: bool,
+    /// Which effects of the run are run again, besides those of the items.
+    pub again: Again,
+}
+
+/// Which effects of a run are run again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Again {
+    /// None.
+    Nothing,
+    /// Offers to workers.
+    Offers,
+    /// All: the first time after a boot.
+    Everything,
 }
 
 impl Step {
@@ -161,7 +174,7 @@ impl Execution {
 
     /// The index rows it has in the store.
     pub fn indexed(&self) -> Indexed {
-        self.indexed
+        self.indexed.clone()
     }
 
     /// Whether the run goes on without anything from outside.
@@ -186,6 +199,7 @@ impl Execution {
             request_id: self.request_id.clone(),
             due: run.next_due(),
             working: self.is_working(),
+            waiting: waiting_of(run),
             expires: closed.map(|time| time.after(retention)),
             items: self.items,
             bytes: self.bytes,
@@ -224,7 +238,7 @@ pub(crate) struct Deciding {
     observed: usize,
     more: bool,
     poisoned: bool,
-    revives: bool,
+    again: Again,
 }
 
 impl Deciding {
@@ -241,7 +255,7 @@ impl Deciding {
             observed: 0,
             more,
             poisoned: false,
-            revives: false,
+            again: Again::Nothing,
         }
     }
 
@@ -267,9 +281,9 @@ impl Deciding {
         self.poisoned
     }
 
-    /// Marks the run: every effect of its state is run again.
-    pub fn revive(&mut self) {
-        self.revives = true;
+    /// Marks the run: these effects of its state are run again.
+    pub fn again(&mut self, again: Again) {
+        self.again = self.again.max(again);
     }
 
     /// The bundles that this draft is the first of the run to name.
@@ -299,6 +313,7 @@ impl Deciding {
         nodes: &dyn Policies,
         specs: &Specs,
     ) -> Result<(), Error> {
+        metrics::transition(&command);
         let before = self.draft.items().len();
         let result = self.try_command(ctx, command, nodes, specs);
         if result.is_err() && self.draft.items().len() > before {
@@ -376,7 +391,7 @@ impl Deciding {
             decider: self.decider,
             items: self.items + items.len() as u64,
             bytes: self.bytes + bytes,
-            indexed: self.indexed,
+            indexed: self.indexed.clone(),
             more: self.more,
             request_id,
         };
@@ -386,7 +401,7 @@ impl Deciding {
             encoded,
             first_ordinal: self.items,
             previous: self.indexed,
-            revives: self.revives,
+            again: self.again,
         };
         (execution, step)
     }
@@ -396,10 +411,52 @@ impl Deciding {
 pub(crate) fn effects_of(execution: &Execution, step: &Step) -> Vec<Effect> {
     let mut all: Vec<Effect> =
         step.items.iter().flat_map(|item| effects(execution.run(), item)).collect();
-    if step.revives {
-        all.extend(execution.run().effects());
+    let is_wanted = |effect: &Effect| match step.again {
+        Again::Nothing => false,
+        Again::Offers => matches!(effect, Effect::Offer { .. } | Effect::OfferTask { .. }),
+        Again::Everything => true,
+    };
+    if step.again != Again::Nothing {
+        all.extend(execution.run().effects().into_iter().filter(is_wanted));
     }
     all
+}
+
+/// The queues whose workers a run waits for, the most urgent first when there are too many.
+fn waiting_of(run: &Run) -> Vec<Waiting> {
+    if !run.is_open() || run.paused.is_some() {
+        return Vec::new();
+    }
+    let mut oldest: BTreeMap<(Rank, &str, QueueKind), Timestamp> = BTreeMap::new();
+    let mut note = |rank, name, kind, since: Timestamp| {
+        let noted = oldest.entry((rank, name, kind)).or_insert(since);
+        *noted = since.min(*noted);
+    };
+    if let WorkflowTask::Scheduled(task) = &run.task {
+        note(rank_of(run), &*task.task_queue, QueueKind::Workflow, task.at);
+    }
+    for activity in run.activities.values() {
+        if let Phase::Waiting { since } = activity.phase {
+            let what = &activity.what;
+            let rank = Rank::of(what.priority.as_ref());
+            note(rank, &*what.task_queue, QueueKind::Activity, since);
+        }
+    }
+    let mut waiting: Vec<Waiting> = oldest
+        .into_iter()
+        .take(WAITING_MAX)
+        .map(|((rank, name, kind), since)| {
+            let queue = Queue { namespace: run.key.namespace.clone(), name: name.into(), kind };
+            Waiting { queue: queue.digest(), rank: rank.0, since }
+        })
+        .collect();
+    waiting.sort_unstable();
+    waiting
+}
+
+/// Order of a run's tasks within their queue.
+pub(crate) fn rank_of(run: &Run) -> Rank {
+    Rank::of(run.started.as_ref().and_then(|started| started.priority.as_ref()))
 }
 
 /// The first request that a run remembers is the one that started it, if that had an id.

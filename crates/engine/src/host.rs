@@ -5,11 +5,22 @@ use std::time::Duration;
 
 use reflux_core::{EventId, Payloads, RunKey, Timestamp};
 
+use crate::{Error, Recovered};
+
 /// Executes attempts of nodes that live in this process.
 pub trait Host: reflux_flow::Policies + Send + Sync + 'static {
     /// Takes an attempt that is durable as started. Must not block. Ends with exactly one
     /// `CompleteActivity`, `FailActivity` or `CancelActivity` command to the run.
     fn start(&self, attempt: Attempt);
+
+    /// What was recovered, before the first run goes on: a host that keeps what it knows in runs
+    /// reads it here. Nothing is decided before this returns.
+    ///
+    /// # Errors
+    /// The engine does not open.
+    fn recovered(&self, _runs: &Recovered<'_>) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// The attempt was asked to stop, or is no longer wanted.
     fn cancel(&self, run: &RunKey, scheduled: EventId);

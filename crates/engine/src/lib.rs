@@ -25,10 +25,12 @@ mod layout;
 mod mailbox;
 mod matching;
 mod materialise;
+mod metrics;
 mod partition;
 mod queries;
 mod record;
 mod recover;
+mod recovered;
 mod request;
 mod router;
 mod specs;
@@ -40,12 +42,15 @@ mod watch;
 
 pub use assembly::World;
 pub use codec::references;
+pub use effect::idempotency_key;
 pub use engine::{Engine, LOCAL_QUEUE, Options, Usage};
 pub use error::Error;
 pub use history::Events;
 pub use host::{Attempt, Host};
 pub use matching::{Offer, Queue, QueueKind};
+pub use metrics::describe as describe_metrics;
 pub use queries::{OpenQuery, QueryOutcome};
+pub use recovered::Recovered;
 pub use request::{
     Answer, Ask, Lane, NewRun, Reply, Request, Spec, WhenClosed, WhenOpen, no_reply,
 };

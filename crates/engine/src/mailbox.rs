@@ -5,13 +5,14 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use reflux_core::RunKey;
 use reflux_log::{AppendError, Seq};
 
+use crate::matching::Refill;
 use crate::request::Request;
 
 /// Requests that wait for a partition. Past it callers wait.
 pub(crate) const REQUESTS_MAX: usize = 4096; // a few milliseconds of work
 
 /// Word from the engine's own parts. What sends it is bounded: appends by the partition's window,
-/// deliveries by the outboxes of runs, completions by the attempts under way.
+/// deliveries by the outboxes of runs, completions by the attempts under way, refills by the queues.
 pub(crate) enum Internal {
     /// An append is over.
     Appended { expected: Seq, result: Result<Seq, AppendError> },
@@ -28,6 +29,8 @@ pub(crate) enum Internal {
     Pause { paused: Box<dyn FnOnce() + Send>, resume: Receiver<()> },
     /// A message of this run could not be delivered: try again later.
     Stalled(RunKey),
+    /// A queue of tasks runs low: offer again what the store says waits in it.
+    Refill(Refill),
     /// Stop when what is under way is durable.
     Stop,
 }

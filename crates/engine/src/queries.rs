@@ -18,7 +18,7 @@ use reflux_core::{
 use reflux_proto::temporal::api::query::v1::WorkflowQuery;
 use tokio::sync::oneshot;
 
-use crate::matching::{Matching, Offer, Queue, QueueKind, Rank};
+use crate::matching::{Matching, Offer, Queue, QueueKind};
 use crate::request::Lane;
 use crate::{Engine, Error};
 
@@ -100,7 +100,7 @@ impl Engine {
         if queries.is_direct(&run, &id) {
             // The worker that has the run in its cache may be gone.
             let offer = Offer::Query { run: run.clone(), id: id.clone() };
-            self.inner.matching.offer(&normal, Rank::of(None), offer);
+            self.inner.matching.ask(&normal, offer);
         }
         outcome.await.unwrap_or_else(|_| Err(lost()))
     }
@@ -193,6 +193,11 @@ impl Queries {
         open.offer(run, matching);
     }
 
+    /// Tells the recorder of metrics how many there are.
+    pub fn observe(&self) {
+        crate::metrics::queries(self.count.load(Ordering::Relaxed));
+    }
+
     /// Nobody will answer any more.
     pub fn clear(&self) {
         self.lock().clear();
@@ -231,7 +236,7 @@ impl Open {
         for (id, caller) in &mut self.callers {
             if !std::mem::replace(&mut caller.direct, true) {
                 let offer = Offer::Query { run: run.key.clone(), id: id.clone() };
-                matching.offer(&queue, Rank::of(None), offer);
+                matching.ask(&queue, offer);
             }
         }
     }

@@ -77,6 +77,11 @@ pub enum Ask {
         /// Which run.
         run_id: RunId,
     },
+    /// Offers again what waits for workers.
+    Offer {
+        /// Which run.
+        run_id: RunId,
+    },
     /// First request after a boot: attempts of the last boot are lost, and every effect that
     /// follows from the run's state runs again.
     Revive {

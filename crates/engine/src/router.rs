@@ -32,8 +32,7 @@ impl Router {
 
     /// The partition of a workflow id: each owns a contiguous range of slots.
     pub fn partition_of(&self, lane: &Lane) -> usize {
-        let slot = Slot::of(&lane.namespace, &lane.workflow_id);
-        usize::from(slot.0) * self.partitions.len() / usize::from(SLOTS)
+        partition_of(Slot::of(&lane.namespace, &lane.workflow_id), self.partitions.len())
     }
 
     /// Delivers a message of a run's outbox. The source is told how it went; what could not be
@@ -134,6 +133,11 @@ impl Router {
             drop(sender.send(word));
         }
     }
+}
+
+/// The partition of a slot, of so many.
+pub(crate) fn partition_of(slot: Slot, partitions: usize) -> usize {
+    usize::from(slot.0) * partitions / usize::from(SLOTS)
 }
 
 /// What a policy of Temporal's asks for.

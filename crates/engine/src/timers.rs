@@ -58,14 +58,18 @@ impl Timers {
         runs
     }
 
+    /// The first due.
+    pub fn first(&self) -> Timestamp {
+        self.due.first().map_or(Timestamp::MAX, |(due, _)| *due)
+    }
+
     /// When to look again: the first due, or when the window gets short.
     pub fn next(&self) -> Timestamp {
-        let first = self.due.first().map_or(Timestamp::MAX, |(due, _)| *due);
         let look = match self.next_horizon {
             Some(_) => Timestamp::MAX,
             None => Timestamp(self.horizon.0.saturating_sub(half_window())),
         };
-        first.min(look)
+        self.first().min(look)
     }
 
     /// Begins a look into the store, if the window has got short: dues before the answer's

@@ -35,7 +35,12 @@ impl Failure {
         match self {
             Self::Definition { .. } => USAGE.into(),
             Self::Refused(error) => match error.kind {
-                Kind::Invalid | Kind::NotFound | Kind::Exists | Kind::Refused => USAGE.into(),
+                Kind::Invalid
+                | Kind::NotFound
+                | Kind::Exists
+                | Kind::Refused
+                | Kind::Exhausted
+                | Kind::Unimplemented => USAGE.into(),
                 Kind::Unavailable | Kind::Corrupt | Kind::Version => UNUSABLE.into(),
             },
         }

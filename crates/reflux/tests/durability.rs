@@ -3,8 +3,11 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::json;
-use support::{Project, wait_until};
+use support::{Project, Server, wait_until};
 
 /// Steps that leave a line each; the second waits until a file is there.
 const STEPS: &str = "name: steps\nsteps:\n\
@@ -72,6 +75,45 @@ fn a_killed_step_that_may_do_harm_waits_for_a_person() {
     let gave = project.run(&["resume", "last"]).with_code(0);
     assert_eq!(gave.json(), json!({"held": "by hand"}));
     assert_eq!((project.lines("holds"), project.lines("notes")), (1, 2));
+}
+
+/// Kills a request while its server has it and goes on. The status of the run then, what was said,
+/// and how often the server was asked.
+fn killed_in_request(method: &str) -> (String, String, usize) {
+    let asked: Arc<AtomicUsize> = Arc::default();
+    let counts = asked.clone();
+    let server = Server::new(move |_| {
+        // The first is never answered: its caller is dead by then.
+        while counts.fetch_add(1, Ordering::SeqCst) == 0 {
+            std::thread::park();
+        }
+        (200, json!({"here": true}))
+    });
+    let project = Project::new();
+    project.write(".reflux/config.toml", "[net]\nallow = [\"127.0.0.1\"]\n");
+    project.write(
+        "flows/ask.yaml",
+        "name: ask\ninput: {url: string, method: string}\nsteps:\n  - id: ask\n    node: http.request\n    \
+         with: {url: '{{ input.url }}', method: '{{ input.method }}'}\n",
+    );
+    let running = project.start(&["run", "ask", "--url", &server.url, "--method", method]);
+    wait_until("the request", || asked.load(Ordering::SeqCst) == 1);
+    running.kill();
+    let said = project.run(&["resume"]).with_code(0).stderr;
+    let runs = project.run(&["list", "--json"]).json();
+    let status = runs["runs"][0]["status"].as_str().unwrap().to_owned();
+    (status, said, asked.load(Ordering::SeqCst))
+}
+
+#[test]
+fn a_killed_request_is_sent_again_only_if_its_method_allows_it() {
+    for (method, status, times) in
+        [("GET", "completed", 2), ("put", "completed", 2), ("POST", "running", 1)]
+    {
+        let (became, said, asked) = killed_in_request(method);
+        assert_eq!((became.as_str(), asked), (status, times), "{method}: {said}");
+        assert_eq!(said.contains("reflux resolve"), times == 1, "{method}: {said}");
+    }
 }
 
 #[test]

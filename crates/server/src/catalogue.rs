@@ -1,5 +1,6 @@
 //! The nodes of a project: built in, and declared in `nodes/`. Says what flows need to know of them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,20 +9,36 @@ use reflux_flow::advance::NodePolicy;
 use reflux_flow::graph::{NodeRef, ParameterKind, Retry};
 use reflux_flow::validate::{NodeShape, Property};
 use reflux_nodes::{Problem, builtin, load_dir};
-use reflux_sdk::{Catalogue, Effects, Manifest, Node, Schema};
+use reflux_sdk::{Catalogue, Effects, Manifest, Node, Schema, Served};
+use serde_json::Value;
 
+use crate::registry::Registered;
 use crate::{Config, Project};
 
 /// The nodes of a project.
 #[derive(Clone, Debug, Default)]
 pub struct Nodes {
     catalogue: Catalogue,
+    /// Names of those that are not the project's.
+    built_in: BTreeSet<String>,
+    registered: BTreeSet<String>,
+}
+
+/// Where a node comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Of this program.
+    BuiltIn,
+    /// Of the project's files.
+    Project,
+    /// Of a worker.
+    Registered,
 }
 
 impl Nodes {
     /// The nodes of a catalogue.
     pub fn of(catalogue: Catalogue) -> Self {
-        Self { catalogue }
+        Self { catalogue, ..Self::default() }
     }
 
     /// The built-in nodes and those of the project's `nodes/`.
@@ -31,10 +48,36 @@ impl Nodes {
     pub fn load(project: &Project, config: &Config) -> Result<Self, Vec<Problem>> {
         let config = config.nodes(project);
         let mut catalogue = builtin(&config);
+        let built_in = catalogue.names().map(str::to_owned).collect();
         for node in load_dir(&project.nodes(), &config)? {
             catalogue.insert(node);
         }
-        Ok(Self { catalogue })
+        Ok(Self { catalogue, built_in, registered: BTreeSet::new() })
+    }
+
+    /// These and the registered ones. A name that is here already keeps its meaning.
+    #[must_use]
+    pub fn join(mut self, registered: &[Arc<Registered>]) -> Self {
+        let own: BTreeSet<String> = self.catalogue.names().map(str::to_owned).collect();
+        for node in registered {
+            let name = &node.manifest.name;
+            if own.contains(name) {
+                tracing::warn!(%name, "a registered node has the name of one in the project, which is called instead");
+                continue;
+            }
+            self.registered.insert(name.clone());
+            self.catalogue.insert(Arc::new(Served::new(node.manifest.clone())));
+        }
+        self
+    }
+
+    /// Where the nodes of a name come from.
+    pub fn origin(&self, name: &str) -> Origin {
+        match (self.built_in.contains(name), self.registered.contains(name)) {
+            (true, _) => Origin::BuiltIn,
+            (false, true) => Origin::Registered,
+            (false, false) => Origin::Project,
+        }
     }
 
     /// Every node of every version.
@@ -79,17 +122,20 @@ impl Nodes {
         })
     }
 
-    /// How a node is called.
-    pub fn policy(&self, node: &NodeRef) -> Option<NodePolicy> {
+    /// How a node is called with that rendered input.
+    pub fn policy(&self, node: &NodeRef, input: &Value) -> Option<NodePolicy> {
         let found = self.get(node)?;
         let manifest = found.manifest();
+        let effects = found.effects(input);
         let version = found.version_digest().unwrap_or_else(|| manifest.version.clone());
+        let queue = found.task_queue();
         Some(NodePolicy {
             version: version.into(),
-            task_queue: reflux_engine::LOCAL_QUEUE.into(),
-            retry: retry(manifest),
+            task_queue: queue.as_deref().unwrap_or(reflux_engine::LOCAL_QUEUE).into(),
+            retry: retry(manifest, effects),
             timeout: manifest.policies.timeout,
-            effects: match manifest.effects {
+            heartbeat: manifest.policies.heartbeat.filter(|_| queue.is_some()), // a call in process is lost with the process
+            effects: match effects {
                 Effects::Pure => EffectClass::Pure,
                 Effects::Reads => EffectClass::Reads,
                 Effects::Idempotent => EffectClass::Idempotent,
@@ -114,8 +160,8 @@ impl reflux_flow::validate::Nodes for Nodes {
 }
 
 /// What a node that says nothing gets: none for one that may not be repeated unasked.
-fn retry(manifest: &Manifest) -> Option<Retry> {
-    match (&manifest.policies.retries, manifest.effects) {
+fn retry(manifest: &Manifest, effects: Effects) -> Option<Retry> {
+    match (&manifest.policies.retries, effects) {
         (Some(waits), _) => Some(Retry::Intervals(waits.clone())),
         (None, Effects::Reads | Effects::Idempotent) => {
             Some(Retry::Intervals([1, 3, 10].map(Duration::from_secs).to_vec())) // outlasts a hiccup, not an outage
@@ -153,7 +199,7 @@ fn kind_of(name: &str) -> ParameterKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn nodes(names: &[&str]) -> Nodes {
         let mut catalogue = Catalogue::new();
@@ -193,7 +239,7 @@ mod tests {
         ] {
             let manifest = json!({"name": "n", "version": "1.0.0", "effects": effects, "policies": {"retries": retries}});
             let manifest = Manifest::from_json(&manifest.to_string()).unwrap();
-            let found = retry(&manifest).map(|retry| match retry {
+            let found = retry(&manifest, manifest.effects).map(|retry| match retry {
                 Retry::Intervals(waits) => waits.len(),
                 Retry::Exponential { .. } => 0,
             });

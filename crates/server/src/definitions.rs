@@ -13,7 +13,7 @@ use reflux_flow::validate;
 use crate::{Error, Project};
 
 /// Most bytes of a definition.
-const SOURCE_BYTES_MAX: u64 = 1 << 20; // the parser's own bound, checked before the file is read
+pub(crate) const SOURCE_BYTES_MAX: u64 = 1 << 20; // the parser's own bound, checked before the file is read
 /// Most files that are looked at in `flows/`.
 const FILES_MAX: usize = 10_000;
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
@@ -72,8 +72,7 @@ impl<'a> Definitions<'a> {
     /// There is no such file or flow.
     pub fn source(&self, wanted: &str) -> Result<Source, Error> {
         let path = Path::new(wanted);
-        let looks_like_path = wanted.contains('/')
-            || path.extension().is_some_and(|e| EXTENSIONS.iter().any(|known| e == *known));
+        let looks_like_path = wanted.contains('/') || has_extension(path);
         if looks_like_path || path.is_file() {
             return match path.is_file() || !self.project.flows().join(wanted).is_file() {
                 true => read(path, wanted),
@@ -137,8 +136,14 @@ impl<'a> Definitions<'a> {
         self.files().iter().map(|file| read(file, &self.shown(file))).collect()
     }
 
+    /// The source of that name in `flows/`: by its file's name or its own, never a path.
+    pub fn named(&self, name: &str) -> Option<Source> {
+        (!name.contains(['/', '\\']) && !has_extension(Path::new(name)))
+            .then(|| self.source(name).ok())?
+    }
+
     /// The flow of that name in `flows/`.
-    fn flow(&self, name: &str) -> Option<Flow> {
+    pub fn flow(&self, name: &str) -> Option<Flow> {
         let source = self.source(name).ok()?;
         Some(syntax::parse(&source.file, &source.text).ok()?.flow)
     }
@@ -148,9 +153,7 @@ impl<'a> Definitions<'a> {
         let mut files: Vec<PathBuf> = entries
             .take(FILES_MAX)
             .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| {
-                path.extension().is_some_and(|e| EXTENSIONS.iter().any(|known| e == *known))
-            })
+            .filter(|path| has_extension(path))
             .collect();
         files.sort();
         files
@@ -160,6 +163,10 @@ impl<'a> Definitions<'a> {
     fn shown(&self, file: &Path) -> String {
         file.strip_prefix(self.project.root()).unwrap_or(file).display().to_string()
     }
+}
+
+fn has_extension(path: &Path) -> bool {
+    path.extension().is_some_and(|e| EXTENSIONS.iter().any(|known| e == *known))
 }
 
 /// `hello` of `flows/hello.yaml`, and of `flows/hello.canvas.json`.

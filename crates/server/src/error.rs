@@ -34,6 +34,10 @@ pub enum Kind {
     Corrupt,
     /// The two sides speak different versions.
     Version,
+    /// There is too much of it already: ask for less, or later.
+    Exhausted,
+    /// This version cannot do it.
+    Unimplemented,
 }
 
 impl Error {

@@ -1,6 +1,6 @@
 //! One line for each thing that happened: what `history` prints.
 
-use reflux_core::{Delta, Item, Kind};
+use reflux_core::{Delta, Item, Kind, Timestamp};
 use reflux_flow::payload;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -14,6 +14,9 @@ pub struct Entry {
     pub event: Option<i64>,
     /// When, RFC 3339; `None` when it was not noted.
     pub time: Option<String>,
+    /// The same, to the nanosecond.
+    #[serde(skip)]
+    pub at: Option<Timestamp>,
     /// What kind of thing.
     #[serde(rename = "type")]
     pub kind: &'static str,
@@ -28,6 +31,7 @@ impl Entry {
             Item::Event(event) => Some(Self {
                 event: Some(event.id.0),
                 time: Some(clock::rfc3339(event.time)),
+                at: Some(event.time),
                 kind: event.kind.name(),
                 facts: object(facts(&event.kind)),
             }),
@@ -137,7 +141,13 @@ fn attempt(delta: &Delta) -> Option<Entry> {
         // The rest is bookkeeping.
         _ => return None,
     };
-    Some(Entry { event: None, time: time.map(clock::rfc3339), kind, facts: object(facts) })
+    Some(Entry {
+        event: None,
+        time: time.map(clock::rfc3339),
+        at: time,
+        kind,
+        facts: object(facts),
+    })
 }
 
 fn value(payloads: &reflux_core::Payloads) -> Value {

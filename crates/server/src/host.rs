@@ -7,7 +7,7 @@
 //! Absent: retries, timers between attempts, histories. The run decides what an outcome means.
 
 mod attempt;
-mod outcome;
+pub(crate) mod outcome;
 #[cfg(test)]
 mod tests;
 
@@ -16,15 +16,17 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use reflux_core::{Command, EventId, RunKey};
-use reflux_engine::{Ask, Attempt, Engine, Lane, Request, no_reply};
+use reflux_engine::{Ask, Attempt, Engine, Lane, Recovered, Request, no_reply};
 use reflux_flow::advance::NodePolicy;
 use reflux_flow::graph::NodeRef;
 use reflux_sdk::Context;
+use serde_json::Value;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Semaphore, watch};
 
 use crate::Error;
 use crate::catalogue::Nodes;
+use crate::registry::Registry;
 use crate::secrets::Secrets;
 
 /// Threads that poll nodes. Nodes wait, they do not compute: what computes for long has threads of
@@ -41,7 +43,9 @@ pub struct LocalHost {
 }
 
 struct Inner {
+    /// Those of the project, and those that are registered.
     nodes: RwLock<Arc<Nodes>>,
+    registry: Registry,
     secrets: RwLock<Arc<Secrets>>,
     engine: watch::Sender<Option<Engine>>,
     permits: Semaphore,
@@ -77,6 +81,7 @@ impl LocalHost {
             })?;
         let inner = Inner {
             nodes: RwLock::new(Arc::new(nodes)),
+            registry: Registry::default(),
             secrets: RwLock::new(Arc::new(secrets)),
             engine: watch::Sender::new(None),
             permits: Semaphore::new(
@@ -93,8 +98,14 @@ impl LocalHost {
         self.inner.engine.send_replace(Some(engine));
     }
 
-    /// Takes nodes and secrets that have changed; attempts under way keep theirs.
+    /// What is deployed and registered.
+    pub fn registry(&self) -> &Registry {
+        &self.inner.registry
+    }
+
+    /// Takes the project's nodes and secrets that have changed; attempts under way keep theirs.
     pub fn replace(&self, nodes: Nodes, secrets: Secrets) {
+        let nodes = nodes.join(&self.inner.registry.nodes());
         *self.inner.nodes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(nodes);
         *self.inner.secrets.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(secrets);
     }
@@ -168,14 +179,21 @@ impl Drop for LocalHost {
 }
 
 impl reflux_flow::Policies for LocalHost {
-    fn policy(&self, node: &NodeRef) -> Option<NodePolicy> {
-        self.nodes().policy(node)
+    fn policy(&self, node: &NodeRef, input: &Value) -> Option<NodePolicy> {
+        self.nodes().policy(node, input)
     }
 }
 
 impl reflux_engine::Host for LocalHost {
     fn start(&self, attempt: Attempt) {
         attempt::start(&self.inner, &self.handle, attempt);
+    }
+
+    fn recovered(&self, runs: &Recovered<'_>) -> Result<(), reflux_engine::Error> {
+        self.inner.registry.load(runs)?;
+        let mut nodes = self.inner.nodes.write().unwrap_or_else(PoisonError::into_inner);
+        *nodes = Arc::new(Nodes::clone(&nodes).join(&self.inner.registry.nodes()));
+        Ok(())
     }
 
     fn cancel(&self, run: &RunKey, scheduled: EventId) {

@@ -11,6 +11,7 @@
 //! Absent: terminals, arguments, colours (the binary's), and everything a run decides (the
 //! engine's).
 
+pub mod api;
 pub mod catalogue;
 pub mod client;
 pub mod clock;
@@ -21,12 +22,17 @@ pub mod history;
 pub mod holder;
 pub mod host;
 pub mod net;
+pub mod page;
 pub mod project;
 pub mod protocol;
+pub mod registry;
+pub mod rest;
 pub mod secrets;
 pub mod service;
 pub mod story;
+pub mod temporal;
 pub mod triggers;
+pub mod workers;
 
 pub use client::Client;
 pub use config::Config;

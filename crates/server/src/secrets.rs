@@ -6,7 +6,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use base64::Engine as _;
+use reflux_core::Payloads;
+use reflux_flow::payload;
 use reflux_flow::template::{SecretPart, SecretSlot};
+use reflux_sdk::Failure;
 use serde_json::Value;
 
 use crate::config;
@@ -69,6 +72,28 @@ impl Secrets {
         found.map(String::as_str)
     }
 
+    /// A recorded input with secrets put in, and what takes them out again.
+    ///
+    /// # Errors
+    /// The failure of an attempt that cannot be made: a secret is not set, or the input is broken.
+    pub fn input(&self, recorded: &Payloads) -> Result<(Value, Scrub), Failure> {
+        let mut value = payload::value_of(recorded).map_err(unreadable)?;
+        let slots = payload::secrets_of(recorded).map_err(unreadable)?;
+        if slots.is_empty() {
+            return Ok((value, Scrub::default()));
+        }
+        let scrub = self.fill(&mut value, &slots).map_err(|name| {
+            Failure::permanent(
+                "SecretMissing",
+                format!(
+                    "secret {name} is not set; set {ENV_PREFIX}{} or add it to .reflux/secrets.toml, then run the step again",
+                    name.to_uppercase()
+                ),
+            )
+        })?;
+        Ok((value, scrub))
+    }
+
     /// Puts values into the places of an input, and gives what takes them out again.
     ///
     /// # Errors
@@ -94,6 +119,10 @@ impl Secrets {
         scrub.order();
         Ok(scrub)
     }
+}
+
+fn unreadable(error: serde_json::Error) -> Failure {
+    Failure::permanent("BadInput", format!("the recorded input is not JSON: {error}"))
 }
 
 fn from_file(path: &Path) -> Result<BTreeMap<String, String>, Error> {

@@ -81,6 +81,16 @@ impl Service {
         Ok(())
     }
 
+    /// The project.
+    pub fn project(&self) -> &Project {
+        &self.project
+    }
+
+    /// Who acts here, for people.
+    pub fn identity(&self) -> &Arc<str> {
+        &self.identity
+    }
+
     /// Answers a request: any number of items for those that stream, and one last answer.
     pub fn answer(&self, request: Request, sink: Sink<'_>) {
         let answer = match request {
@@ -160,17 +170,17 @@ impl Service {
             }
             Request::Triggers => Ok(Response::Triggers { triggers: self.triggers.list()? }),
             Request::Fire { flow, trigger, data, request_id } => {
-                let fired = self.triggers.fire(&flow, &trigger, data, Some(request_id));
+                let fired = self.triggers.fire(NAMESPACE, &flow, &trigger, data, Some(request_id));
                 let workflow_id = self.host.handle().block_on(fired)?;
                 Ok(Response::Fired { workflow_id })
             }
             Request::PauseTrigger { flow, trigger, reason } => {
-                let paused = self.triggers.pause(&flow, &trigger, &reason);
+                let paused = self.triggers.pause(NAMESPACE, &flow, &trigger, &reason);
                 self.host.handle().block_on(paused)?;
                 Ok(Response::Done { status: "paused".to_owned() })
             }
             Request::ResumeTrigger { flow, trigger } => {
-                self.host.handle().block_on(self.triggers.resume(&flow, &trigger, ""))?;
+                self.host.handle().block_on(self.triggers.resume(NAMESPACE, &flow, &trigger))?;
                 Ok(Response::Done { status: "running".to_owned() })
             }
             Request::StateHash => {
@@ -235,14 +245,8 @@ impl Service {
                     .suggest("start one with `reflux run FLOW`")
             });
         }
-        if let Ok(id) = Uuid::parse_str(name) {
-            return self.engine.find(NAMESPACE, RunId(id))?.ok_or_else(missing);
-        }
-        let lane = Lane { namespace: NAMESPACE.into(), workflow_id: name.into() };
-        if let Some(key) = self.engine.current(&lane)?
-            && let Some(summary) = self.engine.summary(&key)?
-        {
-            return Ok(summary);
+        if let Some(found) = self.named(NAMESPACE, name)? {
+            return Ok(found);
         }
         let is_prefix = name.len() >= PREFIX_CHARS_MIN
             && name.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
@@ -260,6 +264,23 @@ impl Service {
                         one.key.run_id, other.key.run_id
                     )))
             }
+        }
+    }
+
+    /// The run of that id, or the newest run of that workflow id.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) fn named(&self, namespace: &str, name: &str) -> Result<Option<Summary>, Error> {
+        if let Ok(id) = Uuid::parse_str(name)
+            && let Some(found) = self.engine.find(namespace, RunId(id))?
+        {
+            return Ok(Some(found));
+        }
+        let lane = Lane { namespace: namespace.into(), workflow_id: name.into() };
+        match self.engine.current(&lane)? {
+            Some(key) => Ok(self.engine.summary(&key)?),
+            None => Ok(None),
         }
     }
 
@@ -305,23 +326,34 @@ impl Service {
             started_from: wanted.since.map(Timestamp),
             ..Filter::all(NAMESPACE)
         };
-        let mut after = match &wanted.after {
-            Some(token) => Some(position(token)?),
-            None => None,
-        };
         let limit = wanted.limit.clamp(1, reflux_store::PAGE_RUNS_MAX);
+        let (runs, next) = self.page(&filter, wanted.after.as_deref(), limit)?;
         let now = clock::now();
+        Ok(Response::Page { runs: runs.iter().map(|run| Row::of(run, now)).collect(), next })
+    }
+
+    /// Runs behind a page token, newest first, and the token of the next page.
+    ///
+    /// # Errors
+    /// The token is not one of ours.
+    pub(crate) fn page(
+        &self,
+        filter: &Filter,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<Summary>, Option<String>), Error> {
+        let mut after = after.map(position).transpose()?;
         let mut runs = Vec::new();
         // A page may be short although more follow.
         loop {
-            let page = self.engine.list(&filter, after, limit - runs.len())?;
-            runs.extend(page.runs.iter().map(|run| Row::of(run, now)));
+            let page = self.engine.list(filter, after, limit - runs.len())?;
+            runs.extend(page.runs);
             after = page.next;
             if runs.len() >= limit || after.is_none() {
                 break;
             }
         }
-        Ok(Response::Page { runs, next: after.map(|place| hex(&place.to_bytes())) })
+        Ok((runs, after.map(|place| hex(&place.to_bytes()))))
     }
 
     fn items(&self, run: &RunRef, follow: bool, sink: Sink<'_>) -> Result<(), Error> {
@@ -370,6 +402,12 @@ impl Service {
                 }
             }
         }
+    }
+
+    /// The flows of a run, by the digest that it is pinned to.
+    pub(crate) fn bundle(&self, digest: &str) -> Option<Arc<Bundle>> {
+        let text = self.definition(digest).ok().flatten()?;
+        Bundle::from_bytes(text.as_bytes()).ok().map(Arc::new)
     }
 
     /// The bundle of that digest, if a run that is kept has it.
@@ -427,11 +465,15 @@ pub fn closes(item: &Item) -> bool {
 }
 
 fn position(token: &str) -> Result<Position, Error> {
-    let digits =
-        |at: usize| token.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-    let bytes: Option<Vec<u8>> = (0..token.len()).step_by(2).map(digits).collect();
-    let place = Position::from_bytes(&bytes.unwrap_or_default());
+    let place = Position::from_bytes(&unhex(token).unwrap_or_default());
     place.map_err(|error| Error::new(Kind::Invalid, error.to_string()))
+}
+
+/// What [`hex`] wrote.
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits =
+        |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+    (0..text.len()).step_by(2).map(digits).collect()
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

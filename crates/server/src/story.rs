@@ -5,6 +5,7 @@
 //! ```
 
 mod fold;
+mod glance;
 mod render;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 pub use fold::Telling;
+pub use glance::Glance;
 pub use render::{Style, render};
 
 use crate::clock;

@@ -7,6 +7,7 @@ use reflux_core::{EffectClass, EventId, RunKey};
 use reflux_engine::{Attempt, Host, LOCAL_QUEUE};
 use reflux_flow::graph::NodeRef;
 use reflux_flow::{NodePolicy, Policies};
+use serde_json::Value;
 
 /// Notes what the engine asks of its nodes.
 #[derive(Clone, Default)]
@@ -32,13 +33,14 @@ impl SimHost {
 }
 
 impl Policies for SimHost {
-    fn policy(&self, node: &NodeRef) -> Option<NodePolicy> {
+    fn policy(&self, node: &NodeRef, _: &Value) -> Option<NodePolicy> {
         let is_unsafe = node.name == "sim.unsafe";
         Some(NodePolicy {
             version: "1.0.0".into(),
             task_queue: LOCAL_QUEUE.into(),
             retry: None,
             timeout: Some(Duration::from_secs(600)),
+            heartbeat: None,
             effects: if is_unsafe { EffectClass::Unsafe } else { EffectClass::Idempotent },
         })
     }

@@ -5,20 +5,25 @@
 //! sync; the crash sweep does.
 
 mod client;
+mod life;
 mod receiver;
+mod report;
 mod verdict;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reflux_log::fault::Rng;
 
+pub use report::Report;
+
 use client::Clients;
+use life::Life;
 use receiver::Receiver;
+use report::EVENTS_MAX;
 
 /// The flow that is killed: calls, a timer, a signal.
 const FLOW: &str = "name: job
@@ -36,44 +41,10 @@ const KEEPER: &str = "name: keeper\nsteps: [{id: stay, wait: {signal: leave}}]\n
 
 /// Longest wait for a process to come up, or for all runs to end.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Where the kills struck.
-#[derive(Debug, Default)]
-pub struct Report {
-    /// All of them.
-    pub kills: u32,
-    /// While a node was being called.
-    pub in_calls: u32,
-    /// While runs were open, between calls.
-    pub between: u32,
-    /// Before the process was ready.
-    pub recovering: u32,
-    /// While nothing was to be done.
-    pub idle: u32,
-    /// Runs whose start was acknowledged, all of which ended.
-    pub runs: usize,
-    /// Signals and steps that were acknowledged.
-    pub acknowledged: usize,
-    /// Calls that the receiver counted.
-    pub calls: usize,
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} kills: {} while a node was called, {} between calls of open runs, {} in recovery, {} idle; {} runs, {} acknowledged signals and steps, {} calls: nothing was lost",
-            self.kills,
-            self.in_calls,
-            self.between,
-            self.recovering,
-            self.idle,
-            self.runs,
-            self.acknowledged,
-            self.calls
-        )
-    }
-}
+/// One kill of so many is meant for a recovery; not every one finds it still under way.
+const RECOVERY_EACH: u64 = 4;
+/// What a recovery takes before one was seen.
+const RECOVERY_FIRST: Duration = Duration::from_millis(5);
 
 /// The binary beside this program, built if it is not there.
 ///
@@ -109,8 +80,8 @@ pub fn program() -> Result<PathBuf, String> {
 pub fn kill(count: u32, program: &Path) -> Result<Report, String> {
     let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
     prepare(dir.path()).map_err(|error| format!("cannot prepare a project: {error}"))?;
-    let receiver = Receiver::start().map_err(|error| error.to_string())?;
-    let clients = Arc::new(Clients::new(dir.path(), &receiver.url)?);
+    let receiver = Arc::new(Receiver::start().map_err(|error| error.to_string())?);
+    let clients = Arc::new(Clients::new(dir.path(), receiver.clone())?);
     let over = Arc::new(AtomicBool::new(false));
     let threads: Vec<_> = (0..3)
         .map(|nth| {
@@ -118,13 +89,21 @@ pub fn kill(count: u32, program: &Path) -> Result<Report, String> {
             std::thread::spawn(move || clients.work(nth, &over))
         })
         .collect();
-    let mut rng = Rng::new(u64::from(count));
-    let mut report = Report { kills: count, ..Report::default() };
+    let mut series = Series {
+        program,
+        dir: dir.path(),
+        receiver: receiver.clone(),
+        clients: clients.clone(),
+        rng: Rng::new(u64::from(count)),
+        recovery: RECOVERY_FIRST,
+        report: Report { kills: count, ..Report::default() },
+    };
     for _ in 0..count {
-        one(program, dir.path(), &receiver, &clients, &mut rng, &mut report)?;
+        series.one()?;
     }
+    let mut report = series.report;
     over.store(true, Ordering::Relaxed);
-    let last = spawn(program, dir.path())?;
+    let last = Life::begin(program, dir.path(), &clients)?;
     let finished =
         threads.into_iter().all(|thread| thread.join().is_ok()) && clients.drain(PATIENCE);
     let verdict = if finished {
@@ -132,50 +111,68 @@ pub fn kill(count: u32, program: &Path) -> Result<Report, String> {
     } else {
         Err(format!("runs do not end: {}", clients.unfinished()))
     };
-    end(last)?;
+    last.end()?;
     verdict.map(|()| report)
 }
 
-/// One life of the process, and its end.
-fn one(
-    program: &Path,
-    dir: &Path,
-    receiver: &Receiver,
-    clients: &Clients,
-    rng: &mut Rng,
-    report: &mut Report,
-) -> Result<(), String> {
-    let mut child = spawn(program, dir)?;
-    // Some die on the way up; the others after so many more calls have begun or answers have come.
-    if rng.below(6) == 0 {
-        std::thread::sleep(Duration::from_micros(rng.below(30_000)));
-        match clients.is_up() {
-            false => report.recovering += 1,
-            true if receiver.open() > 0 => report.in_calls += 1,
-            true => report.between += 1,
+/// One kill after the other.
+struct Series<'a> {
+    program: &'a Path,
+    dir: &'a Path,
+    receiver: Arc<Receiver>,
+    clients: Arc<Clients>,
+    rng: Rng,
+    /// How long a recovery usually takes here.
+    recovery: Duration,
+    report: Report,
+}
+
+impl Series<'_> {
+    /// One life of the process, and its end.
+    fn one(&mut self) -> Result<(), String> {
+        let mut life = Life::begin(self.program, self.dir, &self.clients)?;
+        life.wait_for("the lock", |life| life.has_lock())?;
+        match self.rng.below(RECOVERY_EACH) {
+            0 => self.in_recovery(&life),
+            _ => self.at_work(&mut life)?,
         }
-        return end(child);
+        life.end()?;
+        self.receiver.bury()
     }
-    let events = || receiver.events() + clients.events();
-    let (from, more, begun) = (events(), 1 + rng.below(24), Instant::now());
-    while events() < from + more {
-        if let Ok(Some(status)) = child.try_wait() {
-            let said = std::fs::read_to_string(dir.join("stderr")).unwrap_or_default();
-            return Err(format!("the process ended by itself with {status}: {said}"));
+
+    fn in_recovery(&mut self, life: &Life) {
+        let whole = u64::try_from(self.recovery.as_micros()).unwrap_or(u64::MAX).max(1);
+        let part = self.rng.below(whole);
+        std::thread::sleep(Duration::from_micros(part));
+        match life.ready_after() {
+            None => self.report.in_recovery(part, whole),
+            Some(took) => {
+                self.recovery = (self.recovery * 3 + took) / 4;
+                let (called, open) = self.under_way();
+                self.report.at_work(0, called, open);
+            }
         }
-        if begun.elapsed() > PATIENCE {
-            drop(end(child));
-            return Err(format!("nothing happens after a restart: {}", clients.unfinished()));
-        }
-        std::thread::sleep(Duration::from_micros(200));
     }
-    std::thread::sleep(Duration::from_micros(rng.below(4_000)));
-    match (receiver.open(), clients.open()) {
-        (0, 0) => report.idle += 1,
-        (0, _) => report.between += 1,
-        _ => report.in_calls += 1,
+
+    /// Dies after so many more calls have begun or ended, or answers have come.
+    fn at_work(&mut self, life: &mut Life) -> Result<(), String> {
+        life.wait_for("an answer", |life| life.ready_after().is_some())?;
+        self.recovery = (self.recovery * 3 + life.ready_after().unwrap_or_default()) / 4;
+        let (receiver, clients) = (&self.receiver, &self.clients);
+        let events = || receiver.events() + clients.events();
+        let (from, more) = (events(), 1 + self.rng.below(EVENTS_MAX));
+        life.wait_for("a call", |_| events() >= from + more)
+            .map_err(|what| format!("{what}; open are {}", clients.unfinished()))?;
+        std::thread::sleep(Duration::from_micros(self.rng.below(4_000)));
+        let (called, open) = self.under_way();
+        self.report.at_work(more, called, open);
+        Ok(())
     }
-    end(child)
+
+    /// Whether a node is being called, and whether a run is open.
+    fn under_way(&self) -> (bool, bool) {
+        (self.receiver.open() > 0, self.clients.open() > 0)
+    }
 }
 
 fn prepare(dir: &Path) -> std::io::Result<()> {
@@ -184,18 +181,4 @@ fn prepare(dir: &Path) -> std::io::Result<()> {
     std::fs::write(dir.join("flows/keeper.yaml"), KEEPER)?;
     std::fs::write(dir.join("flows/job.yaml"), FLOW)?;
     std::fs::write(dir.join(".reflux/config.toml"), "[net]\nallow = [\"127.0.0.1\"]\n")
-}
-
-/// A process that works in the project: it goes on with whatever was left open.
-fn spawn(program: &Path, dir: &Path) -> Result<Child, String> {
-    let mut command = Command::new(program);
-    command.args(["run", "keeper", "--id", "keeper", "--attach"]).arg("--dir").arg(dir);
-    let said = std::fs::File::create(dir.join("stderr")).map_err(|error| error.to_string())?;
-    command.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
-    command.spawn().map_err(|error| format!("cannot start {}: {error}", program.display()))
-}
-
-/// `kill -9`.
-fn end(mut child: Child) -> Result<(), String> {
-    child.kill().and_then(|()| child.wait()).map(drop).map_err(|error| error.to_string())
 }

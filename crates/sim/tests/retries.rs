@@ -18,6 +18,7 @@ use reflux_engine::{
 };
 use reflux_flow::graph::{NodeRef, Retry};
 use reflux_flow::{Bundle, NodePolicy, Policies, payload, syntax};
+use serde_json::Value;
 
 const FLOWS: usize = 1_000;
 const WAITS_MS: [u64; 3] = [150, 300, 450];
@@ -30,12 +31,13 @@ struct Failing {
 }
 
 impl Policies for Failing {
-    fn policy(&self, _: &NodeRef) -> Option<NodePolicy> {
+    fn policy(&self, _: &NodeRef, _: &Value) -> Option<NodePolicy> {
         Some(NodePolicy {
             version: "1.0.0".into(),
             task_queue: LOCAL_QUEUE.into(),
             retry: Some(Retry::Intervals(WAITS_MS.map(Duration::from_millis).to_vec())),
             timeout: None,
+            heartbeat: None,
             effects: EffectClass::Idempotent,
         })
     }

@@ -117,6 +117,7 @@ fn new_run(number: u32) -> Summary {
         error: None,
         spec: None,
         redrive_of: None,
+        waiting: Vec::new(),
     }
 }
 

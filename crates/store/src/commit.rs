@@ -10,7 +10,7 @@ use crate::blobs;
 use crate::error::Error;
 use crate::rows::address::{Address, Workflow};
 use crate::rows::meta::{self, Meta};
-use crate::rows::{current, due, expiry, items, run_id, started, summary, working};
+use crate::rows::{current, due, expiry, items, run_id, started, summary, waiting, working};
 use crate::summary::{Indexed, Summary};
 use crate::table::Batch;
 use crate::view::View;
@@ -126,12 +126,12 @@ fn write_run(
 ) -> Result<(), Error> {
     let now = &change.summary;
     items::put(batch, run, change.first_ordinal, &change.items);
-    let before = match change.previous {
+    let before = match &change.previous {
         _ if change.first_ordinal == 0 => {
             add_run(batch, run, now);
             Indexed::default()
         }
-        Some(previous) => previous,
+        Some(previous) => previous.clone(),
         None => match view.summary_at(run)? {
             Some(before) if before.items == change.first_ordinal => before.indexed(),
             before => {
@@ -177,6 +177,12 @@ pub(crate) fn write_indexes(
             expiry::put(batch, when, run, &now.key)?;
         }
     }
+    for gone in before.waiting.iter().filter(|it| !now.waiting.contains(it)) {
+        waiting::delete(batch, gone, run);
+    }
+    for new in now.waiting.iter().filter(|it| !before.waiting.contains(it)) {
+        waiting::put(batch, new, run, &now.key)?;
+    }
     match (before.working, now.working) {
         (true, false) => working::delete(batch, run),
         (false, true) => working::put(batch, run, &now.key)?,
@@ -204,6 +210,7 @@ fn retire(view: &View, batch: &mut Batch, run: Address) -> Result<bool, Error> {
     if gone.working {
         working::delete(batch, run);
     }
+    gone.waiting.iter().for_each(|it| waiting::delete(batch, it, run));
     Ok(view.current_run(run.workflow())? == Some(run.run_id()))
 }
 

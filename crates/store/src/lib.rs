@@ -37,5 +37,7 @@ pub use list::{Filter, PAGE_RUNS_MAX, Page, Position, SCAN_ROWS_MAX};
 pub use object::Place;
 pub use partition::Partition;
 pub use store::{Options, References, Store, Usage};
-pub use summary::{Current, Digest, ERROR_BYTES_MAX, Indexed, Summary};
+pub use summary::{
+    Current, Digest, ERROR_BYTES_MAX, Indexed, QueueDigest, Summary, WAITING_MAX, Waiting,
+};
 pub use view::{Items, View};

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::list::{Filter, Page, Position};
 use crate::rows::{self, meta};
 use crate::store::References;
-use crate::summary::{Current, Digest, Summary};
+use crate::summary::{Current, Digest, QueueDigest, Summary};
 use crate::table::{Batch, Rows, Table};
 use crate::view::{Items, View};
 
@@ -239,6 +239,19 @@ impl Partition {
     /// As [`View::applied`].
     pub fn working(&self, after: Option<&RunKey>, limit: usize) -> Result<Vec<RunKey>, Error> {
         self.inner.now.working(after, limit)
+    }
+
+    /// See [`View::waiting`].
+    ///
+    /// # Errors
+    /// As [`View::applied`].
+    pub fn waiting(
+        &self,
+        queue: &QueueDigest,
+        after: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, RunKey)>, Error> {
+        self.inner.now.waiting(queue, after, limit)
     }
 
     /// See [`View::list`].

@@ -36,6 +36,8 @@ pub struct Summary {
     pub due: Option<Timestamp>,
     /// Whether it has effects to run again after a boot.
     pub working: bool,
+    /// Which queues' workers it waits for: at most [`WAITING_MAX`], sorted, each queue and rank once.
+    pub waiting: Vec<Waiting>,
     /// When its retention is over; set once it has closed.
     pub expires: Option<Timestamp>,
     /// How many items it has: the ordinal of the next one.
@@ -64,12 +66,17 @@ impl Summary {
 
     /// The rows that point to this run, for [`RunChange::previous`](crate::RunChange).
     pub fn indexed(&self) -> Indexed {
-        Indexed { due: self.due, working: self.working, expires: self.expires }
+        Indexed {
+            due: self.due,
+            working: self.working,
+            expires: self.expires,
+            waiting: self.waiting.clone(),
+        }
     }
 }
 
 /// Which index rows a run has: what the next commit has to take away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Indexed {
     /// See [`Summary::due`].
     pub due: Option<Timestamp>,
@@ -77,6 +84,25 @@ pub struct Indexed {
     pub working: bool,
     /// See [`Summary::expires`].
     pub expires: Option<Timestamp>,
+    /// See [`Summary::waiting`].
+    pub waiting: Vec<Waiting>,
+}
+
+/// Names a queue: a digest of its namespace, kind and name.
+pub type QueueDigest = [u8; 16];
+
+/// Queues in one summary: a row holds 64 KiB, one of these takes some 30 bytes.
+pub const WAITING_MAX: usize = 1_000;
+
+/// That a run waits for the workers of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Which queue.
+    pub queue: QueueDigest,
+    /// Order within the queue: lower comes first.
+    pub rank: u8,
+    /// Since when it has waited for the longest.
+    pub since: Timestamp,
 }
 
 /// The current run of a workflow id: the open one, else the last one.

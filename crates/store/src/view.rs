@@ -8,9 +8,9 @@ use reflux_core::{RunId, RunKey, Timestamp};
 use crate::error::Error;
 use crate::list::{self, Filter, Page, Position};
 use crate::rows::address::{Address, Workflow};
-use crate::rows::{blob, current, due, expiry, items, meta, run_id, summary, working};
+use crate::rows::{blob, current, due, expiry, items, meta, run_id, summary, waiting, working};
 use crate::store::References;
-use crate::summary::{Current, Digest, Summary};
+use crate::summary::{Current, Digest, QueueDigest, Summary};
 use crate::table::{Range, Rows};
 use crate::{blobs, hash};
 
@@ -154,6 +154,21 @@ impl View {
         self.take(from, to, limit, working::decode)
     }
 
+    /// Runs that wait for workers of a queue, the most urgent first, behind the row of that name;
+    /// each with the name of its row.
+    ///
+    /// # Errors
+    /// As [`View::applied`].
+    pub fn waiting(
+        &self,
+        queue: &QueueDigest,
+        after: Option<&Bytes>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, RunKey)>, Error> {
+        let (from, to) = waiting::range(queue, after);
+        self.take(from, to, limit, waiting::decode)
+    }
+
     fn take<T>(
         &self,
         from: Bytes,
@@ -200,7 +215,7 @@ impl View {
 
     /// BLAKE3 over the logical content: runs, item by item, which run is current, and the payloads
     /// that items refer to. The same after a rebuild, however rows were cut and numbered; not
-    /// covered is what depends on when it was written ([`Summary::due`], `working`, `expires`).
+    /// covered is what depends on when it was written ([`Summary::due`], `working`, `waiting`, `expires`).
     ///
     /// # Errors
     /// As [`View::applied`].

@@ -38,6 +38,9 @@ pub struct Attempt {
     pub last_heartbeat: Option<Value>,
 }
 
+/// The metric that says how much of an attempt is done.
+const PROGRESS: &str = "progress";
+
 /// How much of an attempt is kept. What goes beyond is dropped, oldest log lines first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -207,6 +210,15 @@ impl Context {
     pub fn heartbeat(&self, details: Value) {
         self.shared.host.notice(Notice::Heartbeat(&details));
         self.collected().report.heartbeat = Some(details);
+    }
+
+    /// Tell how much is done, from 0 to 1: the metric `progress`, and a sign of life that keeps the
+    /// details of the last heartbeat.
+    pub fn progress(&self, done: f64) {
+        self.metric(PROGRESS, done.clamp(0.0, 1.0));
+        let details = self.collected().report.heartbeat.clone();
+        let details = details.or_else(|| self.attempt.last_heartbeat.clone());
+        self.shared.host.notice(Notice::Heartbeat(&details.unwrap_or_default()));
     }
 
     /// Keep a log line with the attempt. Text with line breaks becomes several lines.

@@ -38,6 +38,7 @@ mod failure;
 mod manifest;
 mod node;
 mod schema;
+mod served;
 mod shorthand;
 
 pub use cancel::Cancellation;
@@ -47,3 +48,4 @@ pub use failure::Failure;
 pub use manifest::{Effects, Manifest, ManifestError, Policies, Tunable};
 pub use node::{Call, Node, TypedNode, node};
 pub use schema::{Problem, Schema};
+pub use served::Served;

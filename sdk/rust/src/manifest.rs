@@ -31,6 +31,9 @@ pub struct Manifest {
     pub policies: Policies,
     /// What a call does to the world.
     pub effects: Effects,
+    /// The task queue where workers serve it; [`Manifest::task_queue`] has the default.
+    #[serde(rename = "taskQueue", skip_serializing_if = "Option::is_none")]
+    pub task_queue: Option<String>,
     /// The metrics it reports.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<String>,
@@ -63,6 +66,10 @@ pub struct Policies {
     /// The longest an attempt may take; in seconds on paper.
     #[serde(rename = "timeoutSec", with = "seconds", skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
+    /// The longest a worker may be silent about an attempt before it counts as lost; in seconds on
+    /// paper. Absent: an attempt need not be spoken of.
+    #[serde(rename = "heartbeatSec", with = "seconds", skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Duration>,
     /// The pause before each further attempt; in seconds on paper. Empty: one attempt. Absent: the host's default.
     #[serde(with = "seconds_list", skip_serializing_if = "Option::is_none")]
     pub retries: Option<Vec<Duration>>,
@@ -114,6 +121,7 @@ impl Manifest {
             outputs: Schema::default(),
             policies: Policies::default(),
             effects: Effects::Unsafe,
+            task_queue: None,
             metrics: Vec::new(),
             tunables: Vec::new(),
             alternatives: Vec::new(),
@@ -125,6 +133,11 @@ impl Manifest {
     /// A manifest as JSON text.
     pub fn from_json(text: &str) -> Result<Self, ManifestError> {
         serde_json::from_str(text).map_err(|e| ManifestError::Shape(format!("manifest: {e}")))
+    }
+
+    /// The task queue where workers serve the node: the stated one, or `node:` and its name.
+    pub fn task_queue(&self) -> String {
+        self.task_queue.clone().unwrap_or_else(|| format!("node:{}", self.name))
     }
 
     /// `name@version`.
@@ -170,6 +183,8 @@ struct Raw {
     #[serde(default)]
     policies: Policies,
     effects: Option<Effects>,
+    #[serde(default, rename = "taskQueue")]
+    task_queue: Option<String>,
     #[serde(default)]
     metrics: Vec<String>,
     #[serde(default)]
@@ -195,6 +210,7 @@ impl TryFrom<Raw> for Manifest {
             outputs: raw.outputs,
             policies: raw.policies,
             effects,
+            task_queue: raw.task_queue,
             metrics: raw.metrics,
             tunables: raw.tunables,
             alternatives: raw.alternatives,

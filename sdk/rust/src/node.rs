@@ -28,10 +28,14 @@ pub trait Node: Send + Sync + 'static {
         self.manifest().effects
     }
 
-    /// Whether [`Node::call`] does the work. A node of which only the manifest is here is
-    /// served by a worker elsewhere, and a call says so.
+    /// Whether [`Node::call`] does the work. Without its code here, a call says what to do.
     fn is_callable(&self) -> bool {
         true
+    }
+
+    /// The task queue where workers serve it; absent for a node that is called in process.
+    fn task_queue(&self) -> Option<String> {
+        None
     }
 
     /// For a node whose code is files: the digest of those files as they are now,

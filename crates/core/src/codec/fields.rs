@@ -18,7 +18,8 @@ use crate::{
 
 const NANOS: i64 = 1_000_000_000;
 
-pub(super) fn time(time: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
+/// A moment; absent and zero are the same. Out of range goes to the nearest end.
+pub fn time(time: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
     let time = time?;
     // Wide: the earliest moment's seconds alone are out of range.
     let nanos = i128::from(time.seconds) * i128::from(NANOS) + i128::from(time.nanos);
@@ -26,7 +27,8 @@ pub(super) fn time(time: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
     (nanos != 0).then_some(Timestamp(nanos))
 }
 
-pub(super) fn to_time(time: Timestamp) -> Option<prost_types::Timestamp> {
+/// As [`time`] reads it.
+pub fn to_time(time: Timestamp) -> Option<prost_types::Timestamp> {
     (time.0 != 0).then(|| prost_types::Timestamp {
         seconds: time.0.div_euclid(NANOS),
         nanos: i32::try_from(time.0.rem_euclid(NANOS)).unwrap_or(0),
@@ -34,7 +36,7 @@ pub(super) fn to_time(time: Timestamp) -> Option<prost_types::Timestamp> {
 }
 
 /// Absent, zero and negative are the same: no limit, no wait.
-pub(super) fn length(length: Option<&prost_types::Duration>) -> Option<Duration> {
+pub fn length(length: Option<&prost_types::Duration>) -> Option<Duration> {
     let length = length?;
     let seconds = u64::try_from(length.seconds).ok()?;
     let nanos = u32::try_from(length.nanos).ok()?;
@@ -42,14 +44,16 @@ pub(super) fn length(length: Option<&prost_types::Duration>) -> Option<Duration>
     (!length.is_zero()).then_some(length)
 }
 
-pub(super) fn to_length(length: Duration) -> prost_types::Duration {
+/// As [`length`] reads it.
+pub fn to_length(length: Duration) -> prost_types::Duration {
     prost_types::Duration {
         seconds: i64::try_from(length.as_secs()).unwrap_or(i64::MAX),
         nanos: i32::try_from(length.subsec_nanos()).unwrap_or(0),
     }
 }
 
-pub(super) fn to_lengths(length: Option<Duration>) -> Option<prost_types::Duration> {
+/// As [`length`] reads it; `None` is absent.
+pub fn to_lengths(length: Option<Duration>) -> Option<prost_types::Duration> {
     length.map(to_length)
 }
 
@@ -57,19 +61,23 @@ pub(super) fn payloads(payloads: Option<Payloads>) -> Payloads {
     payloads.unwrap_or_default()
 }
 
-pub(super) fn to_payloads(payloads: &Payloads) -> Option<Payloads> {
+/// Absent when there are none.
+pub fn to_payloads(payloads: &Payloads) -> Option<Payloads> {
     (!payloads.payloads.is_empty()).then(|| payloads.clone())
 }
 
-pub(super) fn to_header(header: &Header) -> Option<Header> {
+/// Absent when it is empty.
+pub fn to_header(header: &Header) -> Option<Header> {
     (!header.fields.is_empty()).then(|| header.clone())
 }
 
-pub(super) fn to_memo(memo: &Memo) -> Option<Memo> {
+/// Absent when it is empty.
+pub fn to_memo(memo: &Memo) -> Option<Memo> {
     (!memo.fields.is_empty()).then(|| memo.clone())
 }
 
-pub(super) fn to_attributes(attributes: &SearchAttributes) -> Option<SearchAttributes> {
+/// Absent when there are none.
+pub fn to_attributes(attributes: &SearchAttributes) -> Option<SearchAttributes> {
     (!attributes.indexed_fields.is_empty()).then(|| attributes.clone())
 }
 
@@ -84,11 +92,13 @@ pub(super) fn to_failure(failure: &Arc<Failure>) -> Option<Failure> {
     Some(Failure::clone(failure))
 }
 
-pub(super) fn run_id(text: &str) -> Option<RunId> {
+/// A run id; `None` when the text is not one.
+pub fn run_id(text: &str) -> Option<RunId> {
     uuid::Uuid::try_parse(text).ok().map(RunId)
 }
 
-pub(super) fn to_run_id(run_id: Option<RunId>) -> String {
+/// Empty when there is none.
+pub fn to_run_id(run_id: Option<RunId>) -> String {
     run_id.map(|run_id| run_id.to_string()).unwrap_or_default()
 }
 
@@ -98,7 +108,8 @@ pub(super) fn execution(execution: Option<WorkflowExecution>) -> Option<Executio
     Some(Execution { workflow_id: execution.workflow_id.into(), run_id })
 }
 
-pub(super) fn to_execution(execution: &Execution) -> WorkflowExecution {
+/// A workflow id with one of its runs.
+pub fn to_execution(execution: &Execution) -> WorkflowExecution {
     WorkflowExecution {
         workflow_id: execution.workflow_id.to_string(),
         run_id: execution.run_id.to_string(),
@@ -152,7 +163,7 @@ pub(super) fn to_queue(name: &Arc<str>) -> Option<TaskQueue> {
 }
 
 /// A policy's intervals travel beside it: [`HEADER_RETRY`](crate::HEADER_RETRY).
-pub(super) fn retry(policy: RetryPolicy) -> Retry {
+pub fn retry(policy: RetryPolicy) -> Retry {
     let Retry::Exponential { initial: first, .. } = Retry::default() else {
         return Retry::default();
     };
@@ -169,7 +180,8 @@ pub(super) fn retry(policy: RetryPolicy) -> Retry {
     }
 }
 
-pub(super) fn to_retry(retry: &Retry) -> RetryPolicy {
+/// As [`retry`] reads it.
+pub fn to_retry(retry: &Retry) -> RetryPolicy {
     match retry {
         Retry::Exponential { initial, coefficient, maximum, attempts, non_retryable } => {
             RetryPolicy {

@@ -6,7 +6,7 @@
 mod decode;
 mod delta;
 mod encode;
-mod fields;
+pub(crate) mod fields;
 
 use std::fmt;
 use std::sync::Arc;

@@ -7,6 +7,7 @@ mod hostile;
 mod random;
 mod recovery;
 mod runs;
+mod system;
 mod tasks;
 
 use std::time::Duration;
@@ -58,8 +59,13 @@ pub(crate) fn start(decider: Decider) -> Start {
         request_id: "start-1".into(),
         ..Start::default()
     };
-    if decider == Decider::Flow {
-        start.header.fields.insert(HEADER_SPEC.into(), json_payload("\"abc\""));
+    let field = match decider {
+        Decider::Code => None,
+        Decider::Flow => Some(HEADER_SPEC),
+        Decider::System => Some(HEADER_SYSTEM),
+    };
+    if let Some(field) = field {
+        start.header.fields.insert(field.into(), json_payload("\"abc\""));
     }
     start
 }

@@ -2,23 +2,35 @@
 //!
 //! ```text
 //! partition ── offer ─→ queue ◄─ poll ── frontend ── claim ─→ partition
+//!     ▲                   │ runs low
+//!     └───── refill ──────┘
 //! ```
 //! An offer is a hint: the claim, a command to the run, decides who has the task. So an offer may
-//! come twice, may be out of date, and is gone after a crash; each boot offers what is pending again.
+//! come twice, may be out of date, and is gone after a crash; each boot offers what is pending
+//! again. A queue holds a bounded number in memory; what does not fit is found again by the store's
+//! index of runs that wait.
 //!
 //! Absent: durable queues, leases, what a task holds.
 
 mod poll;
 mod queue;
+mod refill;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crossbeam_channel::Sender;
 use reflux_core::{EventId, Priority, RunKey, Timestamp};
+use reflux_store::QueueDigest;
+
+use crate::mailbox::Internal;
+use crate::metrics;
+use crate::router::partition_of;
 
 pub(crate) use poll::Handed;
 use queue::TaskQueue;
+pub(crate) use refill::Refill;
 
 /// How long a queue counts as polled after its last poll: a worker that is between two polls, or
 /// busy, is not gone (Temporal's figure for sticky queues).
@@ -45,6 +57,18 @@ pub enum QueueKind {
     Workflow,
     /// Activities.
     Activity,
+}
+
+impl Queue {
+    /// As the store's index names it.
+    pub(crate) fn digest(&self) -> QueueDigest {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&[u8::from(self.kind == QueueKind::Activity)]);
+        hasher.update(&(self.namespace.len() as u64).to_le_bytes());
+        hasher.update(self.namespace.as_bytes());
+        hasher.update(self.name.as_bytes());
+        hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default()
+    }
 }
 
 /// Something for a worker. Whether it still waits is decided by the claim.
@@ -78,11 +102,22 @@ pub enum Offer {
     },
 }
 
-/// Order within a queue: 1 comes first, 5 last (Temporal's `priority_key`).
+impl Offer {
+    fn run(&self) -> &RunKey {
+        match self {
+            Self::Task { run, .. } | Self::Activity { run, .. } | Self::Query { run, .. } => run,
+        }
+    }
+}
+
+/// Order within a queue: 1 comes first, 5 last (Temporal's `priority_key`); questions come before
+/// all of them, because somebody waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Rank(u8);
+pub(crate) struct Rank(pub u8);
 
 impl Rank {
+    /// Of a question.
+    pub const QUERY: Self = Self(0);
     const DEFAULT: u8 = 3;
     const LAST: u8 = 5;
 
@@ -96,11 +131,22 @@ impl Rank {
     }
 }
 
+/// An offer with what its place in a queue follows from.
+#[derive(Debug, Clone)]
+pub(crate) struct Ranked {
+    pub offer: Offer,
+    pub rank: Rank,
+    /// Since when it waits.
+    pub since: Timestamp,
+}
+
 /// The queues of a node.
 pub(crate) struct Matching {
     /// One lock: what is done under it takes a microsecond.
     queues: Mutex<Queues>,
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// The engine's own doors of the partitions, in order of their slots.
+    partitions: Vec<Sender<Internal>>,
 }
 
 #[derive(Default)]
@@ -110,22 +156,43 @@ struct Queues {
 }
 
 impl Matching {
-    pub fn new(now: Arc<dyn Fn() -> Timestamp + Send + Sync>) -> Arc<Self> {
-        Arc::new(Self { queues: Mutex::default(), now })
+    pub fn new(
+        now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+        partitions: Vec<Sender<Internal>>,
+    ) -> Arc<Self> {
+        Arc::new(Self { queues: Mutex::default(), now, partitions })
     }
 
     /// Offers something to the workers of a queue. Never blocks for long: a partition calls it.
-    pub fn offer(self: &Arc<Self>, queue: &Queue, rank: Rank, offer: Offer) {
+    pub fn offer(self: &Arc<Self>, queue: &Queue, ranked: Ranked) {
         let now = (self.now)();
+        let partition = |offer: &Offer| partition_of(offer.run().slot(), self.partitions.len());
         self.with(queue, |tasks| {
-            tasks.offer(offer, rank, now, |offer| self.hand(queue, rank, offer));
+            tasks.offer(ranked, now, partition, |ranked| self.hand(queue, ranked));
         });
+    }
+
+    /// Offers a question, which waits since now.
+    pub fn ask(self: &Arc<Self>, queue: &Queue, offer: Offer) {
+        let since = (self.now)();
+        self.offer(queue, Ranked { offer, rank: Rank::QUERY, since });
     }
 
     /// Whether a worker polls the queue, or did a moment ago.
     pub fn is_served(&self, queue: &Queue) -> bool {
         let now = (self.now)();
         self.lock().by_name.get(queue).is_some_and(|tasks| tasks.is_served(now))
+    }
+
+    /// Tells the recorder of metrics how the queues are.
+    pub fn observe(&self) {
+        let now = (self.now)();
+        let queues = self.lock();
+        for (queue, tasks) in queues.by_name.iter().take(metrics::QUEUES_MAX) {
+            let (depth, oldest) = tasks.depth();
+            let age = oldest.map_or(Duration::ZERO, |since| now.since(since));
+            metrics::queue(queue, depth, age, tasks.polls());
+        }
     }
 
     fn with<T>(&self, queue: &Queue, work: impl FnOnce(&mut TaskQueue) -> T) -> T {

@@ -3,27 +3,32 @@
 use std::future::pending;
 use std::sync::{Arc, Weak};
 
-use super::{Matching, Offer, Queue, Rank};
+use super::{Matching, Offer, Queue, Ranked};
 
 /// An offer on its way to a poll. When nobody takes it out, it is offered again.
 pub(crate) struct Handed {
-    offer: Option<Offer>,
-    rank: Rank,
-    queue: Queue,
-    matching: Weak<Matching>,
+    ranked: Option<Ranked>,
+    to: Option<(Queue, Weak<Matching>)>,
 }
 
 impl Handed {
     /// Takes the offer out.
-    pub fn take_back(mut self) -> Option<Offer> {
-        self.offer.take()
+    pub fn take(mut self) -> Option<Ranked> {
+        self.ranked.take()
+    }
+
+    #[cfg(test)]
+    pub fn for_test(ranked: Ranked) -> Self {
+        Self { ranked: Some(ranked), to: None }
     }
 }
 
 impl Drop for Handed {
     fn drop(&mut self) {
-        if let (Some(offer), Some(matching)) = (self.offer.take(), self.matching.upgrade()) {
-            matching.offer(&self.queue, self.rank, offer);
+        if let (Some(ranked), Some((queue, matching))) = (self.ranked.take(), &self.to)
+            && let Some(matching) = matching.upgrade()
+        {
+            matching.offer(queue, ranked);
         }
     }
 }
@@ -43,23 +48,24 @@ impl Drop for Unpoll<'_> {
 }
 
 impl Matching {
-    pub(super) fn hand(self: &Arc<Self>, queue: &Queue, rank: Rank, offer: Offer) -> Handed {
-        let (queue, matching) = (queue.clone(), Arc::downgrade(self));
-        Handed { offer: Some(offer), rank, queue, matching }
+    pub(super) fn hand(self: &Arc<Self>, queue: &Queue, ranked: Ranked) -> Handed {
+        Handed { ranked: Some(ranked), to: Some((queue.clone(), Arc::downgrade(self))) }
     }
 
     /// Waits for an offer as long as it takes. Dropping the future takes the poll back; an offer
     /// that was on its way is offered again.
-    pub async fn poll(&self, queue: &Queue) -> Offer {
+    pub async fn poll(self: &Arc<Self>, queue: &Queue) -> Offer {
         let now = (self.now)();
-        let (number, offer) = match self.with(queue, |tasks| tasks.poll(now)) {
+        let polled = self.with(queue, |tasks| tasks.poll(now));
+        self.refill(queue);
+        let (number, offer) = match polled {
             Ok(offer) => return offer,
             Err(waiting) => waiting,
         };
         // Dropped before the channel: what is offered from then on goes to others.
         let _unpoll = Unpoll { matching: self, queue, number };
-        match offer.await.ok().and_then(Handed::take_back) {
-            Some(offer) => offer,
+        match offer.await.ok().and_then(Handed::take) {
+            Some(ranked) => ranked.offer,
             // The queue is never dropped while somebody polls.
             None => pending().await,
         }

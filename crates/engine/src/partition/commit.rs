@@ -1,6 +1,8 @@
 //! From a record to what follows from it: durable, then replied, acted upon and materialised; or not
 //! in the log, then forgotten.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use reflux_log::{Append, AppendError, Class, Done, Seq};
 use reflux_proto::reflux::v1 as wire;
@@ -11,7 +13,7 @@ use super::{FULL_PAUSE, Partition};
 use crate::execution::{Execution, Step, effects_of};
 use crate::mailbox::Internal;
 use crate::request::{Ask, Lane};
-use crate::{Error, effect, record};
+use crate::{Error, effect, metrics, record};
 
 /// Records after which a bundle is written again with the next run that uses it: well before the
 /// store may collect it.
@@ -27,6 +29,11 @@ pub(super) struct Commit {
 }
 
 impl Commit {
+    /// How many lanes it holds.
+    pub fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
     fn of_blobs(seq: Seq, record: Bytes, blobs: Vec<wire::Blob>) -> Self {
         Self { seq, record, lanes: Vec::new(), blobs }
     }
@@ -73,7 +80,11 @@ impl Partition {
         let expected = self.tail;
         self.tail = expected.next();
         let to_self = self.parts.to_self.clone();
-        let done: Done = Box::new(move |result| to_self(Internal::Appended { expected, result }));
+        let (began, bytes) = (Instant::now(), record.len());
+        let done: Done = Box::new(move |result| {
+            metrics::appended(began.elapsed(), bytes);
+            to_self(Internal::Appended { expected, result });
+        });
         let append =
             Append { partition: self.parts.id, epoch: self.epoch, expected, record, class };
         self.parts.log.append(append, done);

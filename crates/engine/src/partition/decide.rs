@@ -8,9 +8,9 @@ use reflux_store::Summary;
 
 use super::{Partition, RECORD_BYTES_SOFT, is_essential, own_run};
 use crate::codec::Blobs;
-use crate::execution::{Deciding, Execution, Step, effects_of};
+use crate::execution::{Again, Deciding, Execution, Step, effects_of};
 use crate::request::{Answer, Ask, Lane, NewRun, Reply, WhenClosed, WhenOpen};
-use crate::{Error, effect};
+use crate::{Error, effect, metrics};
 
 /// A record while it is decided.
 pub(super) struct Building {
@@ -109,6 +109,9 @@ impl Partition {
             building.essential &= is_essential(&request.ask);
             let asker = own_run(&request);
             let verdict = self.decide_request(lane, request.ask, &mut deciding);
+            if let Err(error) = &verdict {
+                metrics::refused(error);
+            }
             match (asker, &verdict) {
                 (Some(run), Ok(_)) => drop(own.insert(run)),
                 // Nobody outside asks again.
@@ -197,11 +200,15 @@ impl Partition {
                 }
                 Ok((run_id, false))
             }
+            Ask::Offer { run_id } => {
+                self.deciding(lane, run_id, deciding)?.again(Again::Offers);
+                Ok((run_id, false))
+            }
             Ask::Revive { run_id } => {
                 let specs = self.parts.specs.clone();
                 let host = self.parts.host.clone();
                 let run = self.deciding(lane, run_id, deciding)?;
-                run.revive();
+                run.again(Again::Everything);
                 let recovered = run.command(&ctx, Command::Recover, &*host, &specs);
                 self.start_next(lane, run_id, deciding);
                 recovered.map(|()| (run_id, false))
@@ -364,7 +371,9 @@ impl Partition {
             std::collections::btree_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
             std::collections::btree_map::Entry::Vacant(entry) => {
                 let key = lane.run(run_id);
-                let execution = match self.cache.take(&key) {
+                let cached = self.cache.take(&key);
+                metrics::looked_up(cached.is_some());
+                let execution = match cached {
                     Some(execution) => execution,
                     None => Execution::load(key, &self.parts.store, &self.parts.specs)?,
                 };
@@ -394,7 +403,7 @@ impl Partition {
                 decided.changed.push((execution, step));
                 continue;
             }
-            if step.revives {
+            if step.again != Again::Nothing {
                 effect::run(&self.parts, &execution, effects_of(&execution, &step));
             }
             // A wake that came too early took the note of the run with it. What is due and did

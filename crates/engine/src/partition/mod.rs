@@ -12,6 +12,7 @@
 
 mod commit;
 mod decide;
+mod refill;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -23,17 +24,17 @@ use reflux_core::{Command, Limits, Local, RunId, RunKey, Timestamp};
 use reflux_log::{Epoch, Log, PartitionId, Seq};
 use reflux_store::Changes;
 
-use crate::Error;
 use crate::cache::Cache;
 use crate::host::Host;
 use crate::mailbox::Internal;
-use crate::matching::Matching;
+use crate::matching::{Matching, Refill};
 use crate::queries::Queries;
 use crate::request::{Ask, Lane, Request, no_reply};
 use crate::router::Router;
 use crate::specs::Specs;
 use crate::timers::{LOOK_MAX, Timers};
 use crate::watch::Watches;
+use crate::{Error, metrics};
 
 use commit::Commit;
 
@@ -52,6 +53,9 @@ const FULL_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long a run waits that could not go on because of something outside it.
 const STALL: Duration = Duration::from_millis(500);
+
+/// How often a partition tells the metrics how it is.
+const OBSERVE_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs looked up at once when a partition is taken over.
 const REVIVE_PAGE: usize = 1024;
@@ -105,8 +109,11 @@ pub(crate) struct Partition {
     specs_written: BTreeMap<[u8; 32], Seq>,
     barriers: VecDeque<(u64, Box<dyn FnOnce() + Send>)>,
     pauses: VecDeque<Pause>,
+    /// Queues to be filled again, and the record that the store needs before; each queue once.
+    refills: VecDeque<(u64, Refill)>,
     scratch: BytesMut,
     now: Timestamp,
+    observe_at: Timestamp,
     stopping: bool,
     failed: Option<Error>,
 }
@@ -141,9 +148,11 @@ impl Partition {
             specs_written: BTreeMap::new(),
             barriers: VecDeque::new(),
             pauses: VecDeque::new(),
+            refills: VecDeque::new(),
             unresolved: Vec::new(),
             scratch: BytesMut::new(),
             now,
+            observe_at: Timestamp::default(),
             stopping: false,
             failed: None,
         }
@@ -187,6 +196,7 @@ impl Partition {
     /// Takes a request in.
     pub fn request(&mut self, request: Request) {
         if let Some(error) = self.refusal(&request) {
+            metrics::refused(&error);
             if let (Error::Full, Some(run)) = (&error, own_run(&request)) {
                 self.stall(run);
             }
@@ -222,6 +232,7 @@ impl Partition {
             }
             Internal::Pause { paused, resume } => self.pauses.push_back((paused, resume)),
             Internal::Stalled(run) => self.stall(run),
+            Internal::Refill(refill) => self.wish(refill),
             Internal::Stop => self.stopping = true,
         }
     }
@@ -230,15 +241,25 @@ impl Partition {
     pub fn turn(&mut self, now: Timestamp) {
         // A clock that jumps back must not make a history run backwards.
         self.now = self.now.max(now);
+        self.observe();
         if self.failed.is_some() {
             return;
         }
         self.wake_due();
+        self.refill_due();
         self.hold_still();
         if self.failing || !self.pauses.is_empty() {
             return;
         }
         while self.in_flight.len() < RECORDS_IN_FLIGHT_MAX && self.decide_record() {}
+    }
+
+    fn observe(&mut self) {
+        if self.now >= self.observe_at {
+            self.observe_at = self.now.after(OBSERVE_EVERY);
+            let held = self.in_flight.iter().map(Commit::lanes).sum();
+            metrics::partition(self.parts.id.0, held, self.ready.len(), self.cache.len());
+        }
     }
 
     /// While somebody wants the partition to hold still, nothing new is decided; when nothing is
@@ -275,6 +296,10 @@ impl Partition {
                 }
                 Err(error) => return self.fail(error.into()),
             }
+        }
+        let first = self.timers.first();
+        if first <= self.now {
+            metrics::woken(self.now.since(first));
         }
         for run in self.timers.take_due(self.now, WAKES_MAX) {
             self.ask_own(&run, Command::Wake);
@@ -341,7 +366,8 @@ fn own_run(request: &Request) -> Option<RunKey> {
         | Ask::Start(_)
         | Ask::SignalWithStart(..)
         | Ask::Adopt { .. }
-        | Ask::Look { .. } => return None,
+        | Ask::Look { .. }
+        | Ask::Offer { .. } => return None,
     };
     Some(request.lane.run(run_id))
 }
@@ -351,6 +377,7 @@ fn is_essential(ask: &Ask) -> bool {
     matches!(
         ask,
         Ask::Look { .. }
+            | Ask::Offer { .. }
             | Ask::Command { command: Command::RequestCancel(_) | Command::Terminate(_), .. }
     )
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reflux_core::{
-    AttemptRef, Command, CompleteTask, Decision, EffectClass, EventId, Payloads, RunId, RunKey,
-    ScheduleActivity, Start, Worker, WorkflowTask,
+    AttemptRef, Command, CompleteTask, Decision, EffectClass, EventId, Payloads, Priority, RunId,
+    RunKey, ScheduleActivity, Signal, Start, Sticky, Worker, WorkflowTask,
 };
 use reflux_engine::{
     Answer, Ask, Attempt, Engine, Error, Host, LOCAL_QUEUE, Lane, NewRun, Offer, Options, Queue,
@@ -21,12 +21,13 @@ pub const NAMESPACE: &str = "default";
 pub struct NoNodes;
 
 impl Policies for NoNodes {
-    fn policy(&self, _: &NodeRef) -> Option<NodePolicy> {
+    fn policy(&self, _: &NodeRef, _: &serde_json::Value) -> Option<NodePolicy> {
         Some(NodePolicy {
             version: "1.0.0".into(),
             task_queue: LOCAL_QUEUE.into(),
             retry: None,
             timeout: None,
+            heartbeat: None,
             effects: EffectClass::Idempotent,
         })
     }
@@ -79,11 +80,16 @@ pub fn new_run(start: Start) -> NewRun {
 }
 
 pub fn activity(id: &str, queue: &str) -> Decision {
+    activity_of(id, queue, 0)
+}
+
+pub fn activity_of(id: &str, queue: &str, priority_key: i32) -> Decision {
     Decision::ScheduleActivity(Box::new(ScheduleActivity {
         activity_id: id.into(),
         activity_type: "act".into(),
         task_queue: queue.into(),
         start_to_close: Some(Duration::from_secs(60)),
+        priority: Some(Priority { priority_key, ..Priority::default() }),
         ..ScheduleActivity::default()
     }))
 }
@@ -136,6 +142,24 @@ impl Code {
         self.poll(name, QueueKind::Activity).await
     }
 
+    pub async fn signal(&self, run: &RunKey, name: &str) {
+        let signal = Signal { name: name.into(), ..Signal::default() };
+        self.command(run, Command::Signal(signal)).await.unwrap();
+    }
+
+    /// Polls until the task is one of that workflow id; the others are offered again by a boot.
+    pub async fn task_of(&self, name: &str, workflow_id: &str) -> Task {
+        loop {
+            let Offer::Task { run, scheduled, .. } = self.poll(name, QueueKind::Workflow).await
+            else {
+                panic!("not a task");
+            };
+            if *run.workflow_id == *workflow_id {
+                return self.start_task(&run, scheduled, "poll").await.unwrap();
+            }
+        }
+    }
+
     /// Polls and claims a workflow task.
     pub async fn task(&self, name: &str) -> Task {
         loop {
@@ -175,12 +199,21 @@ impl Code {
         task: &Task,
         decisions: Vec<Decision>,
     ) -> Result<Answer, Error> {
+        self.complete_sticky(task, decisions, None).await
+    }
+
+    pub async fn complete_sticky(
+        &self,
+        task: &Task,
+        decisions: Vec<Decision>,
+        sticky: Option<Sticky>,
+    ) -> Result<Answer, Error> {
         let request = CompleteTask {
             scheduled: task.scheduled,
             attempt: task.attempt,
             identity: "worker".into(),
             decisions,
-            sticky: None,
+            sticky,
             heartbeat: false,
             sdk_metadata: None,
         };

@@ -32,12 +32,13 @@ pub struct Nodes {
 }
 
 impl Policies for Nodes {
-    fn policy(&self, _: &NodeRef) -> Option<NodePolicy> {
+    fn policy(&self, _: &NodeRef, _: &Value) -> Option<NodePolicy> {
         Some(NodePolicy {
             version: "1.0.0".into(),
             task_queue: LOCAL_QUEUE.into(),
             retry: self.retry.clone(),
             timeout: None,
+            heartbeat: None,
             effects: EffectClass::Idempotent,
         })
     }
@@ -48,8 +49,8 @@ impl Policies for Nodes {
 pub struct Handle(pub Arc<Nodes>);
 
 impl Policies for Handle {
-    fn policy(&self, node: &NodeRef) -> Option<NodePolicy> {
-        self.0.policy(node)
+    fn policy(&self, node: &NodeRef, input: &Value) -> Option<NodePolicy> {
+        self.0.policy(node, input)
     }
 }
 

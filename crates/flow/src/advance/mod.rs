@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reflux_core::{Command, Context, Draft, EffectClass, Item, Rejection, decide};
+use serde_json::Value;
 
 pub(crate) use next::INPUT_BYTES_MAX;
 
@@ -27,8 +28,9 @@ use crate::progress::Incoherent;
 /// What a flow needs to know of the nodes at the moment a step is scheduled. The answer is
 /// recorded, so replay does not ask again.
 pub trait Policies {
-    /// How the node is called; `None` when no such node is registered.
-    fn policy(&self, node: &NodeRef) -> Option<NodePolicy>;
+    /// How the node is called with that rendered input (secrets are not in it); `None` when no
+    /// such node is registered. What a call does may depend on its input: a GET reads, a POST acts.
+    fn policy(&self, node: &NodeRef, input: &Value) -> Option<NodePolicy>;
 }
 
 /// How a node is called.
@@ -42,6 +44,8 @@ pub struct NodePolicy {
     pub retry: Option<Retry>,
     /// Limit of one attempt.
     pub timeout: Option<Duration>,
+    /// Longest silence of an attempt before its worker counts as lost; `None`: it need not speak.
+    pub heartbeat: Option<Duration>,
     /// What running it twice would do.
     pub effects: EffectClass,
 }

@@ -196,7 +196,7 @@ impl Progress {
         input: &Rendered,
         nodes: &dyn Policies,
     ) -> Decision {
-        let Some(policy) = nodes.policy(node) else {
+        let Some(policy) = nodes.policy(node, &input.value) else {
             let message = format!(
                 "no node `{}` is registered; start its worker or declare it in nodes/*.yaml, then resume the run",
                 node_text(node)
@@ -214,7 +214,7 @@ impl Progress {
             effects: Some(policy.effects),
             start_to_close: Some(step.timeout.or(policy.timeout).unwrap_or(TIMEOUT_DEFAULT)),
             schedule_to_close: step.total_timeout,
-            heartbeat: step.heartbeat_timeout,
+            heartbeat: step.heartbeat_timeout.or(policy.heartbeat),
             ..ScheduleActivity::default()
         }))
     }

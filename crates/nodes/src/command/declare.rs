@@ -118,7 +118,8 @@ impl Action {
             Some(_) => Effects::Idempotent,
             None => Effects::Unsafe, // a command of which nothing is known is not run twice
         });
-        manifest.policies = Policies { timeout, retries, idempotency: self.idempotency };
+        manifest.policies =
+            Policies { timeout, retries, idempotency: self.idempotency, heartbeat: None };
         manifest.metrics = self.metrics;
         manifest.tunables = self.tunables;
         manifest.alternatives = self.alternatives;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use reflux_sdk::{Manifest, Node};
+use reflux_sdk::{Manifest, Node, Served};
 
 use super::declare::{Command, Module};
 use super::exec::ExecCommand;
@@ -53,15 +53,14 @@ pub fn load_dir(dir: &Path, config: &NodesConfig) -> Result<Vec<Arc<dyn Node>>, 
     let commands: BTreeMap<String, Command> = loader
         .declared
         .iter()
-        .filter_map(|(name, declared)| Some((name.clone(), declared.command.clone()?)))
+        .filter_map(|(name, declared)| match &declared.code {
+            Code::Here(command) => Some((name.clone(), command.clone())),
+            Code::Elsewhere | Code::Missing => None,
+        })
         .collect();
     let mut nodes: Vec<Arc<dyn Node>> = Vec::with_capacity(loader.declared.len() + 1);
     for declared in loader.declared.into_values() {
-        let hint = match declared.command {
-            Some(_) => String::new(),
-            None => how_to_implement(&declared.file, &declared.manifest),
-        };
-        nodes.push(Arc::new(LocalCommand::new(declared.manifest, declared.command, hint, config)));
+        nodes.push(declared.node(config));
     }
     if !commands.is_empty() {
         nodes.push(Arc::new(ExecCommand::new(commands, config)));
@@ -78,8 +77,31 @@ struct Loader<'a> {
 
 struct Found {
     manifest: Manifest,
-    command: Option<Command>,
+    code: Code,
     file: PathBuf,
+}
+
+/// Where the work of a declared node is done.
+enum Code {
+    /// By a command of this machine.
+    Here(Command),
+    /// By workers.
+    Elsewhere,
+    /// Nobody has said.
+    Missing,
+}
+
+impl Found {
+    fn node(self, config: &NodesConfig) -> Arc<dyn Node> {
+        let hint = how_to_implement(&self.file, &self.manifest);
+        match self.code {
+            Code::Here(command) => {
+                Arc::new(LocalCommand::new(self.manifest, Some(command), String::new(), config))
+            }
+            Code::Missing => Arc::new(LocalCommand::new(self.manifest, None, hint, config)),
+            Code::Elsewhere => Arc::new(Served::new(self.manifest)),
+        }
+    }
 }
 
 impl Loader<'_> {
@@ -112,7 +134,10 @@ impl Loader<'_> {
         for action in std::mem::take(&mut module.actions) {
             let by_convention = |action: &str| self.convention(module.module.get(), action);
             match action.declare(file, &module, by_convention) {
-                Ok(declared) => self.declare(file, declared.manifest, declared.command),
+                Ok(declared) => {
+                    let code = declared.command.map_or(Code::Missing, Code::Here);
+                    self.declare(file, declared.manifest, code);
+                }
                 Err(problem) => self.problems.push(problem),
             }
         }
@@ -121,7 +146,7 @@ impl Loader<'_> {
     fn manifest(&mut self, file: &Path) {
         let Some(text) = self.text(file) else { return };
         match serde_json::from_str::<Manifest>(&text) {
-            Ok(manifest) => self.declare(file, manifest, None),
+            Ok(manifest) => self.declare(file, manifest, Code::Elsewhere),
             Err(error) => self.problems.push(Problem {
                 file: file.to_path_buf(),
                 line: u32::try_from(error.line()).unwrap_or(0),
@@ -131,7 +156,7 @@ impl Loader<'_> {
         }
     }
 
-    fn declare(&mut self, file: &Path, manifest: Manifest, command: Option<Command>) {
+    fn declare(&mut self, file: &Path, manifest: Manifest, code: Code) {
         if let Some(first) = self.declared.get(&manifest.name) {
             let message = format!(
                 "{} is declared in {} as well; rename one",
@@ -140,7 +165,7 @@ impl Loader<'_> {
             );
             return self.problem(file, message);
         }
-        let found = Found { manifest, command, file: file.to_path_buf() };
+        let found = Found { manifest, code, file: file.to_path_buf() };
         self.declared.insert(found.manifest.name.clone(), found);
     }
 
@@ -173,13 +198,9 @@ impl Loader<'_> {
 fn how_to_implement(file: &Path, manifest: &Manifest) -> String {
     let name = &manifest.name;
     let file = file.file_name().unwrap_or_default().display();
-    match name.split_once('.') {
-        Some((module, action)) => format!(
-            "{name} is declared in nodes/{file} but has no command; add `command: [...]` there, \
-             add an executable nodes/{module}/{action}, or start a worker that serves the activity {name}"
-        ),
-        None => format!(
-            "{name} is declared in nodes/{file} but has no command; start a worker that serves the activity {name}"
-        ),
-    }
+    let (module, action) = name.split_once('.').unwrap_or(("", name));
+    format!(
+        "{name} is declared in nodes/{file} but has no command; add `command: [...]` there, \
+         add an executable nodes/{module}/{action}, or put its manifest into a JSON file beside it and start a worker that serves it"
+    )
 }

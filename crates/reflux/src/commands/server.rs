@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use reflux_server::holder::{Holder, Mode};
 use reflux_server::net::{Addresses, App, Server};
-use reflux_server::{Config, Error, Kind, Project, triggers};
+use reflux_server::{Config, Error, Project, triggers};
 use serde_json::json;
 
 use super::{Done, project};
@@ -47,6 +47,8 @@ async fn serve(app: std::sync::Arc<App>, args: &Args, out: &Out) -> Result<(), E
     };
     triggers::reload(&app).await?.iter().for_each(|problem| out.note(problem));
     tokio::spawn(triggers::reload_when_told(app.clone()));
+    // Whoever reads the addresses may end the server at once.
+    let stop = interrupted()?;
     let server = Server::bind(app, wanted).await?;
     let Addresses { grpc, http } = server.addresses();
     match out.is_json() {
@@ -54,24 +56,24 @@ async fn serve(app: std::sync::Arc<App>, args: &Args, out: &Out) -> Result<(), E
         true => out.line(json!({ "grpc": grpc.to_string(), "http": http.to_string() }).to_string()),
         false => out.line(format!("gRPC on {grpc}, HTTP on http://{http}")),
     }
-    server.serve(interrupted()).await
+    server.serve(stop).await
 }
 
-/// SIGINT, as from Ctrl-C, or SIGTERM, as from a service manager.
-async fn interrupted() {
+/// SIGINT, as from Ctrl-C, or SIGTERM, as from a service manager. Both are taken from now on.
+fn interrupted() -> Result<impl Future<Output = ()>, Error> {
     use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminated) => {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminated.recv() => {}
-            }
+    let failed = |error| Error::unavailable(format!("cannot listen for signals: {error}"));
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
-        Err(_) => drop(tokio::signal::ctrl_c().await),
-    }
+    })
 }
 
 fn taken(project: &Project) -> Error {
-    Error::new(Kind::Exists, format!("another process works in {}", project.root().display()))
+    Error::unavailable(format!("another process works in {}", project.root().display()))
         .suggest("end it, or serve another project with --dir")
 }

@@ -1,6 +1,8 @@
 //! A project in a directory of its own, the real binary, and an HTTP server that remembers.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod browser;
+pub mod sdk;
 pub mod served;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

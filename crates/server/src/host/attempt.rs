@@ -16,8 +16,8 @@ use tokio::runtime::Handle;
 
 use super::Inner;
 use super::outcome::{self, OUTPUT_BYTES_MAX, Outcome};
-use crate::clock;
 use crate::secrets::Scrub;
+use crate::{clock, workers};
 
 /// Heartbeats of one attempt are recorded this far apart: each costs a durable record.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ pub(super) fn start(inner: &Arc<Inner>, handle: &Handle, attempt: Attempt) {
         run: attempt.run.clone(),
         scheduled: attempt.scheduled,
         attempt: attempt.attempt,
-        secret: !slots(&attempt).is_empty(),
+        secret: workers::has_secrets(&attempt.input),
         told_ms: AtomicU64::new(0),
     };
     let limits = Limits { output_bytes: OUTPUT_BYTES_MAX, ..Limits::default() };
@@ -73,8 +73,12 @@ async fn call(inner: &Inner, attempt: &Attempt, context: &Context, scrub: &mut S
             ),
         ));
     };
-    let input = match input(inner, attempt, scrub) {
-        Ok(input) => input,
+    let secrets = inner.secrets.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    let input = match secrets.input(&attempt.input) {
+        Ok((input, taken_out)) => {
+            *scrub = taken_out;
+            input
+        }
         Err(failure) => return Outcome::Failed(failure),
     };
     if context.cancelled() {
@@ -97,35 +101,6 @@ async fn call(inner: &Inner, attempt: &Attempt, context: &Context, scrub: &mut S
         Some(Err(panic)) => Outcome::Failed(outcome::of_panic(&attempt.node, &*panic)),
         None => Outcome::TimedOut,
     }
-}
-
-/// The recorded input with secrets put in.
-fn input(inner: &Inner, attempt: &Attempt, scrub: &mut Scrub) -> Result<Value, Failure> {
-    let unreadable =
-        |error| Failure::permanent("BadInput", format!("the recorded input is not JSON: {error}"));
-    let recorded = &attempt.input;
-    let mut value = payload::value_of(recorded).map_err(unreadable)?;
-    let slots = payload::secrets_of(recorded).map_err(unreadable)?;
-    if !slots.is_empty() {
-        let secrets =
-            inner.secrets.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        *scrub = secrets.fill(&mut value, &slots).map_err(|name| {
-            Failure::permanent(
-                "SecretMissing",
-                format!(
-                    "secret {name} is not set; set REFLUX_SECRET_{} or add it to .reflux/secrets.toml, then run the step again",
-                    name.to_uppercase()
-                ),
-            )
-        })?;
-    }
-    Ok(value)
-}
-
-/// Whether the input has places for secrets, without reading where.
-fn slots(attempt: &Attempt) -> &[u8] {
-    let first = attempt.input.payloads.first();
-    first.and_then(|payload| payload.metadata.get(payload::SECRETS)).map_or(&[], |slots| slots)
 }
 
 /// The attempt as its node sees it.

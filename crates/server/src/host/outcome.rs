@@ -89,7 +89,7 @@ pub(super) fn of_panic(node: &str, panic: &(dyn Any + Send)) -> Failure {
 }
 
 /// What the attempt told about itself; `None` when that is nothing.
-pub(super) fn report(report: reflux_sdk::Report, scrub: &Scrub) -> Option<Box<Report>> {
+pub(crate) fn report(report: reflux_sdk::Report, scrub: &Scrub) -> Option<Box<Report>> {
     let tokens = (report.tokens.input, report.tokens.output);
     let silent = report.logs.is_empty() && report.metrics.is_empty() && report.logs_dropped == 0;
     if silent && tokens == (0, 0) && report.cost_usd == 0.0 {

@@ -8,7 +8,7 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 
 use super::App;
-use crate::Error;
+use crate::{Error, temporal};
 
 pub(super) async fn serve(app: Arc<App>, listener: TcpListener) -> Result<(), Error> {
     let incoming = TcpListenerStream::new(listener);
@@ -19,7 +19,7 @@ pub(super) async fn serve(app: Arc<App>, listener: TcpListener) -> Result<(), Er
         .map_err(|error| Error::unavailable(format!("the gRPC port failed: {error}")))
 }
 
-fn routes(_app: &Arc<App>) -> Result<Routes, Error> {
+fn routes(app: &Arc<App>) -> Result<Routes, Error> {
     // The empty name is the server as a whole; it answers as long as the process does.
     let (_, health) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure()
@@ -28,5 +28,7 @@ fn routes(_app: &Arc<App>) -> Result<Routes, Error> {
         .map_err(|error| Error::unavailable(format!("reflection: {error}")))?;
     let mut routes = Routes::builder();
     routes.add_service(health).add_service(reflection);
+    routes.add_service(temporal::service(temporal::Frontend::new(app.clone())?));
+    crate::api::grpc::add(&mut routes, app);
     Ok(routes.routes())
 }

@@ -20,24 +20,26 @@ pub struct Telling {
     pub(super) key: RunKey,
     pub(super) run: Run,
     bundle: Option<Arc<Bundle>>,
-    progress: Option<Progress>,
+    pub(super) progress: Option<Progress>,
     flow: String,
     input: Value,
     output: Option<Value>,
-    error: Option<Value>,
+    pub(super) error: Option<Value>,
     handled_failure: bool,
     pub(super) steps: Vec<Told>,
     activities: BTreeMap<EventId, Place>,
     children: BTreeMap<EventId, Place>,
     timers: BTreeMap<Arc<str>, Place>,
     pub(super) waits: Vec<Place>,
+    pub(super) tokens: (u64, u64),
+    pub(super) cost_usd: f64,
     /// Signals that came before anything waited for them.
     early: BTreeMap<String, VecDeque<Value>>,
 }
 
 /// A step while its story is told.
 pub(super) struct Told {
-    id: String,
+    pub(super) id: String,
     node: Option<String>,
     pub(super) visits: Vec<Visit>,
     skipped: Option<String>,
@@ -70,6 +72,8 @@ impl Telling {
             children: BTreeMap::new(),
             timers: BTreeMap::new(),
             waits: Vec::new(),
+            tokens: (0, 0),
+            cost_usd: 0.0,
             early: BTreeMap::new(),
         }
     }
@@ -360,6 +364,11 @@ impl Telling {
                 });
             }
             Delta::AttemptEnded(ended) => {
+                if let Some(report) = &ended.report {
+                    self.tokens.0 = self.tokens.0.saturating_add(report.tokens_in);
+                    self.tokens.1 = self.tokens.1.saturating_add(report.tokens_out);
+                    self.cost_usd += report.cost_usd;
+                }
                 let Some(place) = self.activities.get(&ended.scheduled).copied() else { return };
                 let Some(attempt) = self.visit(place).and_then(|visit| visit.attempts.last_mut())
                 else {

@@ -29,12 +29,13 @@ struct Sim {
 struct AnyNode;
 
 impl Policies for AnyNode {
-    fn policy(&self, node: &NodeRef) -> Option<NodePolicy> {
+    fn policy(&self, node: &NodeRef, _: &Value) -> Option<NodePolicy> {
         Some(NodePolicy {
             version: "1".into(),
             task_queue: "local".into(),
             retry: None,
             timeout: None,
+            heartbeat: None,
             effects: if node.name == "danger" { EffectClass::Unsafe } else { EffectClass::Pure },
         })
     }

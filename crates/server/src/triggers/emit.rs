@@ -73,7 +73,7 @@ impl Triggers {
             return Err(Error::invalid("the data of an event has at most 1 MiB")
                 .suggest("keep large data elsewhere and pass a reference"));
         }
-        let table = self.table();
+        let table = self.table()?;
         let mut emitted = Emitted { id: id.clone(), runs: Vec::new(), refused: Vec::new() };
         let time = clock::rfc3339(clock::now());
         let occurrence = Arc::new(json!({ "id": id, "name": name, "data": data, "time": time }));

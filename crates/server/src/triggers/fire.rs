@@ -23,12 +23,13 @@ impl Triggers {
     /// There is no such trigger, or `data` does not fit the flow.
     pub async fn fire(
         &self,
+        namespace: &str,
         flow: &str,
         trigger: &str,
         data: Value,
         request_id: Option<String>,
     ) -> Result<String, Error> {
-        let active = self.find(flow, trigger)?;
+        let active = self.find(namespace, flow, trigger)?;
         let id = request_id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
         let occurrence = format!("fired/{id}");
         if !matches!(active.trigger.kind, TriggerKind::Schedule(_)) {
@@ -66,8 +67,14 @@ impl Triggers {
     ///
     /// # Errors
     /// There is no such schedule.
-    pub async fn pause(&self, flow: &str, trigger: &str, reason: &str) -> Result<(), Error> {
-        let active = self.schedule(flow, trigger)?;
+    pub async fn pause(
+        &self,
+        namespace: &str,
+        flow: &str,
+        trigger: &str,
+        reason: &str,
+    ) -> Result<(), Error> {
+        let active = self.schedule(namespace, flow, trigger)?;
         self.tell(&active, Command::Pause(self.suspend(reason))).await
     }
 
@@ -75,20 +82,25 @@ impl Triggers {
     ///
     /// # Errors
     /// There is no such schedule.
-    pub async fn resume(&self, flow: &str, trigger: &str, reason: &str) -> Result<(), Error> {
-        let active = self.schedule(flow, trigger)?;
-        self.tell(&active, Command::Unpause(self.suspend(reason))).await
+    pub async fn resume(&self, namespace: &str, flow: &str, trigger: &str) -> Result<(), Error> {
+        let active = self.schedule(namespace, flow, trigger)?;
+        self.tell(&active, Command::Unpause(self.suspend(""))).await
     }
 
-    pub(super) fn find(&self, flow: &str, trigger: &str) -> Result<Arc<Active>, Error> {
-        self.table().find(flow, trigger).cloned().ok_or_else(|| {
+    pub(super) fn find(
+        &self,
+        namespace: &str,
+        flow: &str,
+        trigger: &str,
+    ) -> Result<Arc<Active>, Error> {
+        self.table()?.find(namespace, flow, trigger).cloned().ok_or_else(|| {
             Error::not_found(format!("no trigger `{trigger}` of a flow `{flow}`"))
                 .suggest("see `reflux triggers`")
         })
     }
 
-    fn schedule(&self, flow: &str, trigger: &str) -> Result<Arc<Active>, Error> {
-        let active = self.find(flow, trigger)?;
+    fn schedule(&self, namespace: &str, flow: &str, trigger: &str) -> Result<Arc<Active>, Error> {
+        let active = self.find(namespace, flow, trigger)?;
         match active.trigger.kind {
             TriggerKind::Schedule(_) => Ok(active),
             TriggerKind::Webhook(_) | TriggerKind::Event(_) | TriggerKind::Manual => Err(

@@ -54,15 +54,15 @@ impl Triggers {
     /// # Errors
     /// A schedule cannot be read.
     pub fn list(&self) -> Result<Vec<Overview>, Error> {
-        self.table().all.iter().map(|active| self.overview(active)).collect()
+        self.table()?.all.iter().map(|active| self.overview(active)).collect()
     }
 
     /// One trigger. Blocks as [`Triggers::list`] does.
     ///
     /// # Errors
     /// There is none.
-    pub fn get(&self, flow: &str, trigger: &str) -> Result<Overview, Error> {
-        self.overview(&*self.find(flow, trigger)?)
+    pub fn get(&self, namespace: &str, flow: &str, trigger: &str) -> Result<Overview, Error> {
+        self.overview(&*self.find(namespace, flow, trigger)?)
     }
 
     fn overview(&self, active: &Active) -> Result<Overview, Error> {

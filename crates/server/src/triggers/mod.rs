@@ -23,9 +23,10 @@ mod start;
 mod table;
 mod webhook;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use reflux_engine::Engine;
+use reflux_engine::{Engine, Spec};
 use reflux_flow::validate;
 use tokio::sync::Semaphore;
 
@@ -37,6 +38,7 @@ pub use webhook::router;
 
 use crate::definitions::Definitions;
 use crate::host::LocalHost;
+use crate::protocol::NAMESPACE;
 use crate::{Error, Project};
 use seen::Seen;
 use table::Table;
@@ -52,6 +54,8 @@ pub struct Triggers {
     project: Project,
     identity: Arc<str>,
     table: RwLock<Option<Arc<Table>>>,
+    /// Held while the schedules are made what the table says.
+    aligning: Mutex<()>,
     deliveries: Arc<Semaphore>,
     seen: Seen,
 }
@@ -65,6 +69,7 @@ impl Triggers {
             project,
             identity,
             table: RwLock::default(),
+            aligning: Mutex::default(),
             deliveries: Arc::new(Semaphore::new(DELIVERIES_MAX)),
             seen: Seen::default(),
         }
@@ -76,6 +81,7 @@ impl Triggers {
     /// # Errors
     /// The engine does not take it.
     pub fn deployed(&self, flows: Vec<Deployed>) -> Result<Vec<String>, Error> {
+        let _aligning = self.aligning.lock().unwrap_or_else(PoisonError::into_inner);
         let (table, problems) = Table::of(flows);
         let table = Arc::new(table);
         self.set(table.clone());
@@ -83,28 +89,59 @@ impl Triggers {
         Ok(problems)
     }
 
-    /// Takes up the triggers of the flows in the project's `flows/`.
+    /// Takes up the triggers of the flows that are deployed, and of those in the project's `flows/`
+    /// that are not.
     ///
     /// # Errors
     /// As [`Triggers::deployed`].
     pub fn reload(&self) -> Result<Vec<String>, Error> {
-        let (flows, mut problems) = self.files();
+        let (flows, mut problems) = self.flows()?;
         problems.extend(self.deployed(flows)?);
         Ok(problems)
     }
 
-    /// The triggers as they are; read from the project's files when nobody has said which there are.
-    fn table(&self) -> Arc<Table> {
+    /// The triggers as they are; read from registry and files when nobody has said which there are.
+    fn table(&self) -> Result<Arc<Table>, Error> {
         let known = self.table.read().unwrap_or_else(PoisonError::into_inner).clone();
-        known.unwrap_or_else(|| {
-            let table = Arc::new(Table::of(self.files().0).0);
-            self.set(table.clone());
-            table
-        })
+        if let Some(table) = known {
+            return Ok(table);
+        }
+        let table = Arc::new(Table::of(self.flows()?.0).0);
+        self.set(table.clone());
+        Ok(table)
     }
 
     fn set(&self, table: Arc<Table>) {
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = Some(table);
+    }
+
+    /// The latest versions of deployed flows and the files that are not deployed, as far as they
+    /// have triggers; and what is wrong with the others.
+    fn flows(&self) -> Result<(Vec<Deployed>, Vec<String>), Error> {
+        let registry = self.host.registry();
+        let (mut flows, mut names) = (Vec::new(), BTreeSet::new());
+        for latest in registry.flows() {
+            if latest.namespace == NAMESPACE {
+                names.insert(latest.name.clone());
+            }
+            // A template is there to be cloned.
+            if latest.template || latest.triggers.is_empty() {
+                continue;
+            }
+            let definition = registry.definition(&self.engine, &latest)?;
+            flows.push(Deployed {
+                namespace: latest.namespace.as_str().into(),
+                flow: latest.name.as_str().into(),
+                bundle: definition.bundle.clone(),
+                spec: Spec {
+                    digest: *blake3::hash(&definition.bytes).as_bytes(),
+                    bytes: definition.bytes.clone(),
+                },
+            });
+        }
+        let (files, problems) = self.files();
+        flows.extend(files.into_iter().filter(|file| !names.contains(&*file.flow)));
+        Ok((flows, problems))
     }
 
     /// The sound flows of `flows/`, and what is wrong with the others.

@@ -111,9 +111,11 @@ impl Table {
     }
 
     /// The trigger of a flow, by its id.
-    pub fn find(&self, flow: &str, trigger: &str) -> Option<&Arc<Active>> {
-        self.all
-            .iter()
-            .find(|active| *active.deployed.flow == *flow && active.trigger.id == trigger)
+    pub fn find(&self, namespace: &str, flow: &str, trigger: &str) -> Option<&Arc<Active>> {
+        self.all.iter().find(|active| {
+            *active.deployed.namespace == *namespace
+                && *active.deployed.flow == *flow
+                && active.trigger.id == trigger
+        })
     }
 }

@@ -1,25 +1,24 @@
-//! The HTTP side: `/webhooks/…`, `/api/v1/events`, `/api/v1/triggers/…`.
+//! Deliveries: `/webhooks/…`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{ALLOW, CONTENT_LENGTH, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::any;
 use axum::{Json, Router};
 use reflux_core::{Close, Ending};
 use reflux_engine::Lane;
 use reflux_flow::payload;
 use reflux_flow::trigger::{Reply, TriggerKind, Webhook};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::start::{Start, start};
 use super::table::Active;
-use super::{Event, Triggers, request, signature};
+use super::{Triggers, request, signature};
 use crate::net::App;
 use crate::{Error, Kind, clock};
 
@@ -30,18 +29,9 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest idempotency key, in bytes.
 const KEY_BYTES_MAX: usize = 1_000;
 
-/// The routes of triggers.
+/// The route of deliveries.
 pub fn router() -> Router<Arc<App>> {
-    Router::new()
-        .route("/webhooks/{*path}", any(webhook))
-        .route("/api/v1/events", post(emit))
-        .route("/api/v1/triggers", get(list))
-        .route("/api/v1/triggers/{flow}/{trigger}", get(one))
-        .route("/api/v1/triggers/{flow}/{trigger}/fire", post(fire))
-        .route("/api/v1/triggers/{flow}/{trigger}/pause", post(pause))
-        .route("/api/v1/triggers/{flow}/{trigger}/resume", post(resume))
-        // The handlers of deliveries have a bound of their own.
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX + 4096))
+    Router::new().route("/webhooks/{*path}", any(webhook))
 }
 
 async fn webhook(State(app): State<Arc<App>>, request: Request) -> Response {
@@ -106,7 +96,7 @@ impl Triggers {
     async fn deliver(&self, app: &App, request: Request) -> Result<Response, Refusal> {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path().strip_prefix("/webhooks").unwrap_or_default().to_owned();
-        let table = self.table();
+        let table = self.table()?;
         let methods = table.routes.get(&path).ok_or_else(|| {
             let message = format!("no webhook at {path}; see `reflux triggers`");
             Refusal::new(StatusCode::NOT_FOUND, "not_found", message)
@@ -276,94 +266,4 @@ fn output(started: &Start, close: &Close) -> Response {
         response.headers_mut().insert("reflux-run-id", id);
     }
     response
-}
-
-async fn emit(State(app): State<Arc<App>>, Json(event): Json<Event>) -> Result<Response, ApiError> {
-    let emitted = app.service.triggers().emit(event).await?;
-    Ok((StatusCode::ACCEPTED, Json(emitted)).into_response())
-}
-
-async fn list(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
-    let triggers = blocking(app, |triggers| triggers.list()).await?;
-    Ok(Json(json!({ "triggers": triggers })).into_response())
-}
-
-async fn one(
-    State(app): State<Arc<App>>,
-    Path((flow, trigger)): Path<(String, String)>,
-) -> Result<Response, ApiError> {
-    let found = blocking(app, move |triggers| triggers.get(&flow, &trigger)).await?;
-    Ok(Json(found).into_response())
-}
-
-/// What may be said with a request that acts on a trigger.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Said {
-    data: Value,
-    request_id: Option<String>,
-    reason: String,
-}
-
-fn said(body: &bytes::Bytes) -> Result<Said, ApiError> {
-    match body.is_empty() {
-        true => Ok(Said::default()),
-        false => serde_json::from_slice(body)
-            .map_err(|error| Error::invalid(format!("the body: {error}")).into()),
-    }
-}
-
-async fn fire(
-    State(app): State<Arc<App>>,
-    Path((flow, trigger)): Path<(String, String)>,
-    body: bytes::Bytes,
-) -> Result<Response, ApiError> {
-    let Said { data, request_id, .. } = said(&body)?;
-    let fired = app.service.triggers().fire(&flow, &trigger, data, request_id).await?;
-    Ok((StatusCode::ACCEPTED, Json(json!({ "workflow_id": fired }))).into_response())
-}
-
-async fn pause(
-    State(app): State<Arc<App>>,
-    Path((flow, trigger)): Path<(String, String)>,
-    body: bytes::Bytes,
-) -> Result<Response, ApiError> {
-    app.service.triggers().pause(&flow, &trigger, &said(&body)?.reason).await?;
-    Ok(Json(json!({ "paused": true })).into_response())
-}
-
-async fn resume(
-    State(app): State<Arc<App>>,
-    Path((flow, trigger)): Path<(String, String)>,
-    body: bytes::Bytes,
-) -> Result<Response, ApiError> {
-    app.service.triggers().resume(&flow, &trigger, &said(&body)?.reason).await?;
-    Ok(Json(json!({ "paused": false })).into_response())
-}
-
-/// An error as the REST interface writes it.
-struct ApiError(Error);
-
-impl From<Error> for ApiError {
-    fn from(error: Error) -> Self {
-        Self(error)
-    }
-}
-
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let suggestion = self.0.suggestion.clone();
-        let Refusal { status, code, .. } = self.0.clone().into();
-        let error = json!({ "code": code, "message": self.0.message, "suggestion": suggestion });
-        (status, Json(json!({ "error": error }))).into_response()
-    }
-}
-
-/// Reads what blocks on a thread that may.
-async fn blocking<T: Send + 'static>(
-    app: Arc<App>,
-    read: impl FnOnce(&Triggers) -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    let done = tokio::task::spawn_blocking(move || read(app.service.triggers())).await;
-    done.map_err(|error| Error::unavailable(format!("a thread failed: {error}")))?
 }

@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -17,13 +17,15 @@ use reflux_flow::{Bundle, syntax};
 use reflux_proto::reflux::v1 as wire;
 use serde_json::{Value, json};
 
+use super::receiver::Receiver;
+
 /// Runs of one client that may be open at once.
 const OPEN_MAX: usize = 4;
 
 /// All clients.
 pub(super) struct Clients {
     socket: PathBuf,
-    url: String,
+    receiver: Arc<Receiver>,
     bundle: String,
     journal: Mutex<File>,
     told: Mutex<Told>,
@@ -37,21 +39,21 @@ pub(super) struct Told {
     pub(super) runs: BTreeMap<String, Value>,
     /// Workflow ids whose signal was acknowledged.
     pub(super) signalled: BTreeSet<String>,
-    /// Steps that were seen completed, with the calls counted until then left to the verdict.
-    pub(super) completed: BTreeSet<(String, String)>,
+    /// Steps that were seen completed, with the calls that the receiver had counted by then.
+    pub(super) completed: BTreeMap<(String, String), usize>,
     /// Workflow ids that were seen closed.
     pub(super) closed: BTreeSet<String>,
     broken: Option<String>,
 }
 
 impl Clients {
-    pub(super) fn new(dir: &Path, url: &str) -> Result<Self, String> {
+    pub(super) fn new(dir: &Path, receiver: Arc<Receiver>) -> Result<Self, String> {
         let parsed = syntax::parse("job.yaml", super::FLOW).map_err(|e| format!("{e:?}"))?;
         let bundle = Bundle::collect_parsed(&parsed, |_| None).map_err(|e| format!("{e:?}"))?;
         let journal = File::create(dir.join("journal")).map_err(|error| error.to_string())?;
         Ok(Self {
             socket: dir.join(".reflux/socket"),
-            url: url.to_owned(),
+            receiver,
             bundle: String::from_utf8_lossy(&bundle.to_bytes()).into_owned(),
             journal: Mutex::new(journal),
             told: Mutex::default(),
@@ -81,7 +83,7 @@ impl Clients {
         };
         let Some(run) = run else {
             let start = json!({"call": "start", "bundle": self.bundle, "flow": "job",
-                "input": {"url": self.url}, "workflow_id": id, "request_id": id, "use_existing": false});
+                "input": {"url": self.receiver.url}, "workflow_id": id, "request_id": id, "use_existing": false});
             if let Some(answer) = self.call(start)
                 && field(&answer, "answer") == "started"
             {
@@ -106,8 +108,11 @@ impl Clients {
         let Some(items) = self.items(&run) else { return false };
         let facts = super::verdict::Facts::of(&items);
         for step in &facts.completed {
-            if self.told().completed.insert((id.to_owned(), step.clone())) {
-                self.note(&format!("completed {id} {step}"));
+            let step = (id.to_owned(), step.clone());
+            if !self.told().completed.contains_key(&step) {
+                let calls = self.receiver.count(&format!("/{id}/{}", step.1));
+                self.note(&format!("completed {id} {} after {calls} calls", step.1));
+                self.told().completed.insert(step, calls);
             }
         }
         if facts.closed {

@@ -20,7 +20,7 @@ pub(super) struct Facts {
     signals: u32,
     timers: i32,
     completions: u32,
-    attempts: BTreeMap<String, u32>,
+    attempts: BTreeMap<String, usize>,
 }
 
 impl Facts {
@@ -75,7 +75,8 @@ pub(super) fn check(
     };
     report.runs = runs.len();
     report.acknowledged = completed.len() + signalled.len();
-    report.calls = calls.values().sum::<u32>() as usize;
+    report.calls = calls.values().map(Vec::len).sum();
+    report.once = completed.values().filter(|calls| **calls == 1).count();
     for (id, run) in &runs {
         let items =
             clients.items(run).ok_or_else(|| format!("run {id} was acknowledged and is lost"))?;
@@ -97,16 +98,27 @@ pub(super) fn check(
             return Err(format!("run {id} {what}"));
         }
         for (step, attempts) in &facts.attempts {
-            let counted = calls.get(&format!("/{id}/{step}")).copied().unwrap_or(0);
-            if counted > *attempts || counted == 0 {
+            let lives = calls.get(&format!("/{id}/{step}")).map_or(&[][..], Vec::as_slice);
+            if lives.is_empty() || lives.len() > *attempts {
+                let counted = lives.len();
                 return Err(format!(
                     "step {step} of {id}: {counted} calls for {attempts} attempts"
                 ));
             }
+            // The receiver refuses nothing, so only a kill is a reason for another call.
+            if lives.windows(2).any(|pair| matches!(pair, [one, next] if one == next)) {
+                return Err(format!("step {step} of {id} was called twice without a kill"));
+            }
         }
-        for (_, step) in completed.iter().filter(|(of, _)| of == id) {
+        for ((_, step), counted) in completed.iter().filter(|((of, _), _)| of == id) {
+            let now = calls.get(&format!("/{id}/{step}")).map_or(0, Vec::len);
             if !facts.completed.contains(step) {
                 return Err(format!("step {step} of {id} was seen completed and is lost"));
+            }
+            if now != *counted {
+                return Err(format!(
+                    "step {step} of {id} was called again after it was seen completed: {counted} calls, then {now}"
+                ));
             }
         }
     }

@@ -5,7 +5,7 @@
 //! address = slot (u16 BE) ‖ digest of namespace and workflow id (16) ‖ run id (16)
 //! ```
 //! Keys have a fixed length whatever ids a client chose. Rows of a run are prefixed by its slot;
-//! rows that order many runs (due, expiry, started) by what they order. No file here commits
+//! rows that order many runs (due, expiry, started, waiting) by what they order. No file here commits
 //! anything: they add to a [`Batch`](crate::table::Batch).
 
 pub(crate) mod address;
@@ -20,6 +20,7 @@ pub(crate) mod moment;
 pub(crate) mod run_id;
 pub(crate) mod started;
 pub(crate) mod summary;
+pub(crate) mod waiting;
 pub(crate) mod working;
 
 #[cfg(test)]
@@ -42,11 +43,12 @@ pub(crate) enum Kind {
     RunId = 8,
     BlobHead = 9,
     BlobPart = 10,
+    Waiting = 11,
 }
 
 /// Where all rows begin and end.
 pub(crate) fn everything() -> (Bytes, Bytes) {
-    (Bytes::new(), Kind::BlobPart.key_after(&[]))
+    (Bytes::new(), Kind::Waiting.key_after(&[]))
 }
 
 impl Kind {

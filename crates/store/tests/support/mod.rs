@@ -73,6 +73,7 @@ pub fn run(key: RunKey) -> Summary {
         error: None,
         spec: None,
         redrive_of: None,
+        waiting: Vec::new(),
         key,
     }
 }

@@ -1,0 +1,13 @@
+//! The official Go SDK against the built server.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::process::Command;
+
+use support::sdk;
+
+#[test]
+fn a_go_worker_is_killed_in_the_middle_and_its_run_completes() {
+    sdk::scenario(Command::new(sdk::install("go").join("scenario")));
+}

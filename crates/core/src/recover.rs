@@ -17,8 +17,27 @@ pub(crate) fn recover(draft: &mut Draft, ctx: &Context) -> Result<(), Rejection>
         return Ok(());
     }
     for lost in lost(draft.run(), ctx) {
-        lose(draft, ctx, lost)?;
+        lose(draft, ctx, lost, "the process that ran this attempt is gone")?;
     }
+    wait_for_a_person(draft)?;
+    claim_all_local(draft, ctx)
+}
+
+/// The worker of an attempt with unsafe effects has been silent for too long: what it was to do may
+/// have happened.
+pub(crate) fn silent(
+    draft: &mut Draft,
+    ctx: &Context,
+    scheduled: EventId,
+) -> Result<(), Rejection> {
+    let attempt = activity(draft.run(), scheduled)?.attempt;
+    let at = AttemptRef { scheduled, attempt, started_at: None };
+    lose(draft, ctx, at, "the worker that ran this attempt is silent")?;
+    wait_for_a_person(draft)
+}
+
+/// Pauses the run while the outcome of an attempt is unknown.
+fn wait_for_a_person(draft: &mut Draft) -> Result<(), Rejection> {
     if draft.run().paused.is_none() && unknown(draft.run()).next().is_some() {
         let event = Suspension {
             identity: "reflux".into(),
@@ -27,7 +46,7 @@ pub(crate) fn recover(draft: &mut Draft, ctx: &Context) -> Result<(), Rejection>
         };
         draft.emit_event(Kind::Paused(event))?;
     }
-    claim_all_local(draft, ctx)
+    Ok(())
 }
 
 /// Activities whose outcome only a person can tell.
@@ -58,11 +77,10 @@ fn lost(run: &Run, ctx: &Context) -> Vec<AttemptRef> {
         .collect()
 }
 
-fn lose(draft: &mut Draft, ctx: &Context, at: AttemptRef) -> Result<(), Rejection> {
+fn lose(draft: &mut Draft, ctx: &Context, at: AttemptRef, text: &str) -> Result<(), Rejection> {
     let activity = activity(draft.run(), at.scheduled)?;
     let unsafe_effects = activity.is_unsafe();
     let requested = activity.cancel_requested;
-    let text = "the process that ran this attempt is gone";
     let failure: Arc<Failure> = application_failure(text, "WorkerLost", false).into();
     let next = if unsafe_effects { Next::Person } else { Next::Uncounted(ctx.now) };
     end(draft, ctx, &at, AttemptOutcome::WorkerLost, Some(failure), next, None)?;

@@ -4,6 +4,7 @@ use crate::activity_commands::{activity, claim_local, time_out_attempt};
 use crate::apply::MARKER_BEGIN;
 use crate::decide::make_room;
 use crate::payload::timeout_failure;
+use crate::recover::silent;
 use crate::{
     ActivityTimedOut, AttemptRef, Context, Deadline, Decider, Delta, Draft, EventId, Header, Kind,
     Marker, Phase, Rejection, RetryState, TimeoutType, TimerFired, WAKE_ITEMS_MAX, close, task,
@@ -41,6 +42,7 @@ fn happen(draft: &mut Draft, ctx: &Context, deadline: Deadline) -> Result<(), Re
             draft.emit_event(Kind::TimerFired(TimerFired { timer_id, started })).map(drop)
         }
         Deadline::StartToClose(id) => time_out(draft, ctx, id, TimeoutType::StartToClose),
+        Deadline::Heartbeat(id) if activity(draft.run(), id)?.is_unsafe() => silent(draft, ctx, id),
         Deadline::Heartbeat(id) => time_out(draft, ctx, id, TimeoutType::Heartbeat),
         Deadline::ScheduleToStart(id) => time_out(draft, ctx, id, TimeoutType::ScheduleToStart),
         Deadline::ScheduleToClose(id) => time_out(draft, ctx, id, TimeoutType::ScheduleToClose),

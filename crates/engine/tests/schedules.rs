@@ -26,7 +26,7 @@ const PARTITIONS: u32 = 2;
 struct NoNodes;
 
 impl Policies for NoNodes {
-    fn policy(&self, _: &NodeRef) -> Option<NodePolicy> {
+    fn policy(&self, _: &NodeRef, _: &serde_json::Value) -> Option<NodePolicy> {
         None
     }
 }

@@ -205,8 +205,8 @@ fn approvals_and_signals_are_answered_while_somebody_works_and_while_nobody_does
         "name: ask\nsteps:\n  - {id: ok, wait: {approval: 'Send it?'}}\n  - {id: data, wait: {signal: data}, needs: ok}\n\
          output: '{{ steps.data.output }}'\n",
     );
-    let mut running = project.start(&["run", "ask"]);
-    running.wait_to_say("workflow ask");
+    // Each look holds the project for a moment, while the run wants to.
+    let running = project.start(&["run", "ask"]);
     wait_until("the approval", || project.run(&["show", "last"]).stdout.contains("reflux approve"));
     project.run(&["approve", "last", "wrong"]).with_code(2);
     project.run(&["approve", "last", "ok", "--comment", "fine"]).with_code(0);
@@ -217,9 +217,8 @@ fn approvals_and_signals_are_answered_while_somebody_works_and_while_nobody_does
     assert_eq!(running.end().with_code(0).json(), json!([1]));
 
     let first = run_id(&project);
-    let mut running = project.start(&["run", "ask"]);
-    running.wait_to_say("workflow ask");
-    assert_ne!(run_id(&project), first);
+    let running = project.start(&["run", "ask"]);
+    wait_until("the second run", || run_id(&project) != first);
     running.kill();
     let gave = project.run(&["resume"]).with_code(0);
     assert!(gave.stderr.contains("waits for"), "{}", gave.stderr);

@@ -132,7 +132,7 @@ impl Nodes {
         Some(NodePolicy {
             version: version.into(),
             task_queue: queue.as_deref().unwrap_or(reflux_engine::LOCAL_QUEUE).into(),
-            retry: retry(manifest, effects),
+            retry: retry(manifest, effects, queue.is_some()),
             timeout: manifest.policies.timeout,
             heartbeat: manifest.policies.heartbeat.filter(|_| queue.is_some()), // a call in process is lost with the process
             effects: match effects {
@@ -159,14 +159,16 @@ impl reflux_flow::validate::Nodes for Nodes {
     }
 }
 
-/// What a node that says nothing gets: none for one that may not be repeated unasked.
-fn retry(manifest: &Manifest, effects: Effects) -> Option<Retry> {
+/// What a node that says nothing gets: none for one that may not be repeated unasked. A pure node gives
+/// the same again; but its worker can be lost.
+fn retry(manifest: &Manifest, effects: Effects, by_worker: bool) -> Option<Retry> {
     match (&manifest.policies.retries, effects) {
         (Some(waits), _) => Some(Retry::Intervals(waits.clone())),
-        (None, Effects::Reads | Effects::Idempotent) => {
+        (None, Effects::Pure) if !by_worker => None,
+        (None, Effects::Pure | Effects::Reads | Effects::Idempotent) => {
             Some(Retry::Intervals([1, 3, 10].map(Duration::from_secs).to_vec())) // outlasts a hiccup, not an outage
         }
-        (None, Effects::Pure | Effects::Unsafe) => None,
+        (None, Effects::Unsafe) => None,
     }
 }
 
@@ -231,15 +233,17 @@ mod tests {
 
     #[test]
     fn what_may_do_harm_is_not_retried_unasked() {
-        for (effects, retries, waits) in [
-            (json!("unsafe"), json!(null), None),
-            (json!("pure"), json!(null), None),
-            (json!("reads"), json!(null), Some(3)),
-            (json!("unsafe"), json!([1, 2]), Some(2)),
+        for (effects, retries, by_worker, waits) in [
+            (json!("unsafe"), json!(null), false, None),
+            (json!("unsafe"), json!(null), true, None),
+            (json!("pure"), json!(null), false, None),
+            (json!("pure"), json!(null), true, Some(3)),
+            (json!("reads"), json!(null), false, Some(3)),
+            (json!("unsafe"), json!([1, 2]), false, Some(2)),
         ] {
             let manifest = json!({"name": "n", "version": "1.0.0", "effects": effects, "policies": {"retries": retries}});
             let manifest = Manifest::from_json(&manifest.to_string()).unwrap();
-            let found = retry(&manifest, manifest.effects).map(|retry| match retry {
+            let found = retry(&manifest, manifest.effects, by_worker).map(|retry| match retry {
                 Retry::Intervals(waits) => waits.len(),
                 Retry::Exponential { .. } => 0,
             });

@@ -317,6 +317,7 @@ fn next(from: &mut BufReader<UnixStream>) -> Result<Response, Error> {
 fn checked(response: Response) -> Result<Response, Error> {
     match response {
         Response::Error(error) => Err(error),
+        Response::Leaving => Err(unsent()),
         other => Ok(other),
     }
 }

@@ -6,7 +6,11 @@ use std::time::Duration;
 use reflux_nodes::{NetPolicy, NodesConfig};
 use serde::Deserialize;
 
+pub use serve::{Access, Limits, Listen, Log, Telemetry, Tls};
+
 use crate::{Error, Project};
+
+mod serve;
 
 /// Most bytes of a configuration file.
 pub(crate) const FILE_BYTES_MAX: u64 = 1 << 20; // people write these; a larger one is another file
@@ -25,6 +29,18 @@ pub struct Config {
     pub run: Run,
     /// `[secrets]`: where secrets come from.
     pub secrets: Secrets,
+    /// `[server]`: where a server listens and how it stops.
+    pub server: Listen,
+    /// `[access]`: who may call it.
+    pub access: Access,
+    /// `[tls]`: encryption of its ports.
+    pub tls: Tls,
+    /// `[limits]`: what a caller may use.
+    pub limits: Limits,
+    /// `[log]`: what it says.
+    pub log: Log,
+    /// `[telemetry]`: where spans go.
+    pub telemetry: Telemetry,
 }
 
 /// `[files]`.

@@ -2,6 +2,7 @@
 //!
 //! The lock says who holds; the socket is how others reach it. Both vanish with the process.
 
+mod gate;
 mod server;
 mod socket;
 #[cfg(test)]
@@ -13,12 +14,13 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use reflux_engine::{Engine, Options};
 
 pub(crate) use socket::connect;
+
+use gate::Gate;
 
 use crate::host::LocalHost;
 use crate::service::{self, Service};
@@ -39,7 +41,7 @@ pub enum Mode {
 /// A held directory. [`Holder::close`] gives it up in order; dropping it is like a crash.
 pub struct Holder {
     service: Arc<Service>,
-    unanswered: Arc<AtomicUsize>,
+    gate: Arc<Gate>,
     socket: PathBuf,
     // Released last, after the socket has gone.
     _lock: File,
@@ -58,9 +60,7 @@ impl Holder {
         let (listener, socket) = socket::bind(project)?;
         let held = Self::open(project, mode, listener);
         match held {
-            Ok((service, unanswered)) => {
-                Ok(Some(Self { service, unanswered, socket, _lock: lock }))
-            }
+            Ok((service, gate)) => Ok(Some(Self { service, gate, socket, _lock: lock })),
             Err(error) => {
                 drop(std::fs::remove_file(&socket));
                 Err(error)
@@ -72,7 +72,7 @@ impl Holder {
         project: &Project,
         mode: Mode,
         listener: UnixListener,
-    ) -> Result<(Arc<Service>, Arc<AtomicUsize>), Error> {
+    ) -> Result<(Arc<Service>, Arc<Gate>), Error> {
         let config = Config::load(project)?;
         let (nodes, secrets) = service::load(project)?;
         let host = LocalHost::new(nodes, secrets, config.run.concurrency)?;
@@ -87,8 +87,8 @@ impl Holder {
         let engine = Engine::open(options, host.clone())?;
         host.connect(engine.clone());
         let service = Arc::new(Service::new(engine, host, project.clone()));
-        let unanswered = server::serve(Arc::downgrade(&service), listener)?;
-        Ok((service, unanswered))
+        let gate = server::serve(Arc::downgrade(&service), listener)?;
+        Ok((service, gate))
     }
 
     /// Answers requests of this process.
@@ -104,10 +104,11 @@ impl Holder {
         while host.running() > 0 && !enough(host.running()) {
             std::thread::sleep(Duration::from_millis(5));
         }
-        // Nobody attaches to a holder that is about to go.
+        // Nobody attaches to a holder that is about to go, and who has is sent to the next one.
         drop(std::fs::remove_file(&self.socket));
+        self.gate.shut();
         let begun = Instant::now();
-        while self.unanswered.load(Ordering::SeqCst) > 0 && begun.elapsed() < ANSWERS_MAX {
+        while !self.gate.is_empty() && begun.elapsed() < ANSWERS_MAX {
             std::thread::sleep(Duration::from_millis(1));
         }
         host.release();

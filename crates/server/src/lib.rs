@@ -11,6 +11,7 @@
 //! Absent: terminals, arguments, colours (the binary's), and everything a run decides (the
 //! engine's).
 
+pub mod access;
 pub mod api;
 pub mod catalogue;
 pub mod client;

@@ -69,6 +69,11 @@ impl Project {
         self.dir().join("config.toml")
     }
 
+    /// The local token, which lets this user's programs change things through the ports.
+    pub fn token_file(&self) -> PathBuf {
+        self.dir().join("token")
+    }
+
     /// Makes `.reflux` with a `.gitignore` of its own: what it holds belongs to this machine, but
     /// for the configuration.
     ///

@@ -184,20 +184,46 @@ impl Request {
 #[serde(tag = "answer", rename_all = "snake_case")]
 #[allow(missing_docs)] // Each stands beside its request.
 pub enum Response {
-    Pong { pid: u32, version: String },
-    Started { run: RunRef, existing: bool },
-    Done { status: String },
+    Pong {
+        pid: u32,
+        version: String,
+    },
+    Started {
+        run: RunRef,
+        existing: bool,
+    },
+    Done {
+        status: String,
+    },
     Run(Row),
-    Page { runs: Vec<Row>, next: Option<String> },
-    Item { item: WireItem },
+    Page {
+        runs: Vec<Row>,
+        next: Option<String>,
+    },
+    Item {
+        item: WireItem,
+    },
     Alive,
     End,
-    Definition { bytes: Option<String> },
+    Definition {
+        bytes: Option<String>,
+    },
     Emitted(Emitted),
-    Triggers { triggers: Vec<Overview> },
-    Fired { workflow_id: String },
-    StateHash { hash: String },
-    BackedUp { runs: u64, bytes: u64 },
+    Triggers {
+        triggers: Vec<Overview>,
+    },
+    Fired {
+        workflow_id: String,
+    },
+    StateHash {
+        hash: String,
+    },
+    BackedUp {
+        runs: u64,
+        bytes: u64,
+    },
+    /// To any request: the holder goes, and has done nothing; the next one is to be asked.
+    Leaving,
     Error(Error),
 }
 

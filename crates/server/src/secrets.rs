@@ -66,6 +66,11 @@ impl Secrets {
         }
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
     /// The value of a secret. An environment name is upper case; so a flow may write either.
     pub fn get(&self, name: &str) -> Option<&str> {
         let found = self.by_name.get(name).or_else(|| self.by_name.get(&name.to_uppercase()));

@@ -28,8 +28,9 @@ const REPORT_BYTES_MAX: usize = 256 << 10;
 /// Deepest chain of causes from which secrets are taken out; the wire itself allows 100 levels.
 const CAUSES_MAX: usize = 100;
 
-/// The header that a task of a step has beside the recorded one.
-pub fn header(run: &Run, activity: &Activity, mut header: Header) -> Header {
+/// The header of an activity's task: the recorded one, and for a step its idempotency key.
+pub fn header(run: &Run, activity: &Activity) -> Header {
+    let mut header = activity.what.header.clone();
     if header.fields.contains_key(payload::NODE_VERSION) {
         let key =
             reflux_engine::idempotency_key(run, &activity.what.activity_id, &activity.what.input);

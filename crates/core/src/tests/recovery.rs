@@ -43,6 +43,26 @@ fn a_lost_attempt_with_unsafe_effects_pauses_the_run_for_a_person() {
 }
 
 #[test]
+fn a_silent_worker_is_lost_and_unsafe_effects_wait_for_a_person() {
+    let check = |effects, expect: &[&str]| {
+        let mut bench = Bench::new(Decider::Flow);
+        let once = Some(Retry::never());
+        let heartbeat = Some(secs(5));
+        let wanted = ScheduleActivity { effects, heartbeat, retry: once, ..activity("a", REMOTE) };
+        let id = bench.schedule(wanted);
+        let at = bench.claim(id);
+        assert_eq!(bench.later(secs(6)), expect);
+        bench.no(Command::CompleteActivity { at, result: text("late"), report: None });
+        bench
+    };
+    let fails = ["AttemptEnded", "ActivityTaskStarted", "ActivityTaskTimedOut"];
+    check(None, &fails);
+    check(Some(EffectClass::Idempotent), &fails);
+    let bench = check(Some(EffectClass::Unsafe), &["AttemptEnded", "WorkflowExecutionPaused"]);
+    assert_eq!(bench.run().next_due(), None);
+}
+
+#[test]
 fn a_person_resolves_an_unknown_outcome() {
     let check = |resolution: Resolution, expect: &[&str]| {
         let mut bench = Bench::new(Decider::Flow);

@@ -16,7 +16,7 @@ const BEGIN: Timestamp = Timestamp(1_767_225_600_000_000_000);
 struct NoNodes;
 
 impl Policies for NoNodes {
-    fn policy(&self, _: &NodeRef) -> Option<NodePolicy> {
+    fn policy(&self, _: &NodeRef, _: &Value) -> Option<NodePolicy> {
         None
     }
 }

@@ -46,7 +46,7 @@ async fn serve(app: std::sync::Arc<App>, args: &Args, out: &Out) -> Result<(), E
         http: SocketAddr::new(args.ip, args.http_port),
     };
     triggers::reload(&app).await?.iter().for_each(|problem| out.note(problem));
-    tokio::spawn(triggers::reload_when_told(app.clone()));
+    tokio::spawn(triggers::reload_when_told(app.clone())?);
     // Whoever reads the addresses may end the server at once.
     let stop = interrupted()?;
     let server = Server::bind(app, wanted).await?;

@@ -9,11 +9,10 @@ use reflux_proto::api::flow_service_server::{FlowService, FlowServiceServer};
 use reflux_proto::api::node_service_server::{NodeService, NodeServiceServer};
 use reflux_proto::api::run_service_server::{RunService, RunServiceServer};
 use reflux_proto::api::trigger_service_server::{TriggerService, TriggerServiceServer};
-use tonic::service::RoutesBuilder;
 use tonic::{Code, Request, Response, Status};
 
 use super::{flows, live, nodes, runs, triggers};
-use crate::net::App;
+use crate::net::{App, Services};
 use crate::service::Service;
 use crate::{Error, Kind};
 
@@ -21,9 +20,9 @@ use crate::{Error, Kind};
 const REQUEST_BYTES_MAX: usize = 4 << 20;
 
 /// Adds our services.
-pub fn add(routes: &mut RoutesBuilder, app: &Arc<App>) {
+pub fn add(services: &mut Services, app: &Arc<App>) {
     let ours = Grpc { app: app.clone() };
-    routes
+    services
         .add_service(
             FlowServiceServer::new(ours.clone()).max_decoding_message_size(REQUEST_BYTES_MAX),
         )

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::gate::Gate;
 use crate::protocol::{Request, Response, read_call, read_line, write_line};
 use crate::service::Service;
 use crate::{Error, Kind};
@@ -16,24 +17,21 @@ const CONNECTIONS_MAX: usize = 64;
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
 /// Serves until the process ends or the service does: it is not kept alive from here.
-/// Gives the number of requests that were taken and are not answered.
-pub(super) fn serve(
-    service: Weak<Service>,
-    listener: UnixListener,
-) -> Result<Arc<AtomicUsize>, Error> {
-    let unanswered: Arc<AtomicUsize> = Arc::default();
-    let taken = unanswered.clone();
+/// Gives the gate that requests come in through.
+pub(super) fn serve(service: Weak<Service>, listener: UnixListener) -> Result<Arc<Gate>, Error> {
+    let gate: Arc<Gate> = Arc::default();
+    let entrance = gate.clone();
     let open = Arc::new(AtomicUsize::new(0));
     let accept = move || {
         for stream in listener.incoming().flatten() {
-            let (service, open, taken) = (service.clone(), open.clone(), taken.clone());
+            let (service, open, gate) = (service.clone(), open.clone(), entrance.clone());
             if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
                 open.fetch_sub(1, Ordering::Relaxed);
                 refuse(stream);
                 continue;
             }
             let serve = move || {
-                if let Err(error) = talk(&service, stream, &taken) {
+                if let Err(error) = talk(&service, stream, &gate) {
                     tracing::debug!(%error, "a connection ended");
                 }
                 open.fetch_sub(1, Ordering::Relaxed);
@@ -43,11 +41,11 @@ pub(super) fn serve(
     };
     let spawned = std::thread::Builder::new().name("socket".to_owned()).spawn(accept);
     spawned
-        .map(|_| unanswered)
+        .map(|_| gate)
         .map_err(|error| Error::unavailable(format!("cannot start a thread: {error}")))
 }
 
-fn talk(service: &Weak<Service>, stream: UnixStream, taken: &AtomicUsize) -> io::Result<()> {
+fn talk(service: &Weak<Service>, stream: UnixStream, gate: &Gate) -> io::Result<()> {
     stream.set_read_timeout(Some(IDLE_MAX))?;
     stream.set_write_timeout(Some(IDLE_MAX))?;
     let mut to = stream.try_clone()?;
@@ -62,25 +60,38 @@ fn talk(service: &Weak<Service>, stream: UnixStream, taken: &AtomicUsize) -> io:
             }
             Err(error) => return Err(error),
         };
-        let Some(service) = service.upgrade() else { return Ok(()) };
+        let (Some(service), Some(entered)) = (service.upgrade(), gate.enter()) else {
+            return send(&mut to, &Response::Leaving);
+        };
         let service = &*service;
         let mut broken = Ok(());
+        let mut left = false;
         let mut sink = |response: Response| {
-            broken = send(&mut to, &response);
-            broken.is_ok()
+            // What stops while the holder leaves goes on with the next one: nobody hears of it.
+            left = gate.is_shut() && is_unavailable(&response);
+            if !left {
+                broken = send(&mut to, &response);
+            }
+            broken.is_ok() && !left
         };
         match read_call(&line).and_then(|request| refreshed(service, request)) {
-            // A follower follows again; whoever changed something wants to hear that it was done.
-            Ok(request @ Request::Items { .. }) => service.answer(request, &mut sink),
             Ok(request) => {
-                taken.fetch_add(1, Ordering::SeqCst);
+                // A follower follows again; whoever changed something wants to hear that it was done.
+                let entered = (!matches!(request, Request::Items { .. })).then_some(entered);
                 service.answer(request, &mut sink);
-                taken.fetch_sub(1, Ordering::SeqCst);
+                drop(entered);
             }
             Err(error) => drop(sink(Response::Error(error))),
         }
         broken?;
+        if left {
+            return Ok(());
+        }
     }
+}
+
+fn is_unavailable(response: &Response) -> bool {
+    matches!(response, Response::Error(error) if error.kind == Kind::Unavailable)
 }
 
 /// A start from outside counts on the nodes as they are now.

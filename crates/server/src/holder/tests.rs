@@ -48,6 +48,20 @@ fn a_directory_has_one_holder_at_a_time() {
 }
 
 #[test]
+fn who_asks_a_holder_that_leaves_is_sent_to_the_next() {
+    let (_dir, project, holder) = held();
+    let mut early = connect(&project).unwrap();
+    // As long as somebody has the service, the engine is there and has stopped.
+    let service = holder.service().clone();
+    holder.close(|_| true);
+    let list = r#"{"v":1,"call":"list","limit":1}"#;
+    writeln!(early, "{list}").unwrap();
+    let line = read_line(&mut BufReader::new(early)).unwrap().unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&line).unwrap(), json!({"answer": "leaving"}));
+    drop(service);
+}
+
+#[test]
 fn a_socket_without_an_owner_is_replaced_and_only_the_user_may_connect() {
     let (_dir, project) = project();
     project.create_dir().unwrap();

@@ -1,34 +1,63 @@
 //! The gRPC port: every service of ours and of Temporal's, health and reflection.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::service::Routes;
-use tonic::transport::Server;
+use axum::Router;
+use axum::extract::Request;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::service::{Routes, RoutesBuilder};
+use tower::Service;
 
-use super::App;
-use crate::{Error, temporal};
+use super::refusal::{Refusal, Why};
+use super::{App, health};
+use crate::{Error, api, temporal};
 
-pub(super) async fn serve(app: Arc<App>, listener: TcpListener) -> Result<(), Error> {
-    let incoming = TcpListenerStream::new(listener);
-    Server::builder()
-        .add_routes(routes(&app)?)
-        .serve_with_incoming_shutdown(incoming, async move { app.drained().await })
-        .await
-        .map_err(|error| Error::unavailable(format!("the gRPC port failed: {error}")))
-}
-
-fn routes(app: &Arc<App>) -> Result<Routes, Error> {
-    // The empty name is the server as a whole; it answers as long as the process does.
-    let (_, health) = tonic_health::server::health_reporter();
+pub(super) fn routes(app: &Arc<App>) -> Result<Routes, Error> {
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(reflux_proto::DESCRIPTORS)
         .build_v1()
         .map_err(|error| Error::unavailable(format!("reflection: {error}")))?;
-    let mut routes = Routes::builder();
-    routes.add_service(health).add_service(reflection);
+    let mut routes = Services::default();
+    routes.add_service(reflection);
     routes.add_service(temporal::service(temporal::Frontend::new(app.clone())?));
-    crate::api::grpc::add(&mut routes, app);
-    Ok(routes.routes())
+    api::grpc::add(&mut routes, app);
+    let health = health::service(app.clone(), routes.names.clone());
+    routes.add_service(health);
+    Ok(routes.builder.routes())
+}
+
+/// Answers until the engine has recovered.
+pub(super) fn starting() -> Router {
+    Router::new().fallback(|| async {
+        Refusal::new(Why::Unavailable, "this server recovers and is not ready yet")
+            .suggest("try again in a moment")
+            .into_grpc()
+    })
+}
+
+/// The services of the port, and their names for the health service.
+#[derive(Default)]
+pub(crate) struct Services {
+    builder: RoutesBuilder,
+    names: Vec<&'static str>,
+}
+
+impl Services {
+    pub fn add_service<S>(&mut self, service: S) -> &mut Self
+    where
+        S: Service<Request<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Response: axum::response::IntoResponse,
+        S::Future: Send + 'static,
+    {
+        self.names.push(S::NAME);
+        self.builder.add_service(service);
+        self
+    }
 }

@@ -3,25 +3,29 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
-use tokio::net::TcpListener;
+use axum::extract::DefaultBodyLimit;
 
-use super::App;
+use super::limits::BODY_BYTES_MAX;
+use super::refusal::{Refusal, Why};
+use super::{App, health};
 use crate::{Error, page, rest};
 
-pub(super) async fn serve(app: Arc<App>, listener: TcpListener) -> Result<(), Error> {
-    let stop = app.clone();
-    axum::serve(listener, router(app)?)
-        .with_graceful_shutdown(async move { stop.drained().await })
-        .await
-        .map_err(|error| Error::unavailable(format!("the HTTP port failed: {error}")))
-}
-
-fn router(app: Arc<App>) -> Result<Router, Error> {
+pub(super) fn router(app: Arc<App>) -> Result<Router, Error> {
     let routes = Router::new()
-        .route("/healthz", get(|| async { "ok" }))
+        .merge(health::routes())
         .merge(page::routes())
         .merge(crate::triggers::router())
-        .merge(rest::routes()?);
+        .merge(rest::routes()?)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     Ok(routes.with_state(app))
+}
+
+/// Answers until the engine has recovered.
+pub(super) fn starting() -> Router {
+    health::starting().fallback(|| async {
+        Refusal::new(Why::Unavailable, "this server recovers and is not ready yet")
+            .suggest("try again in a moment")
+            .after(std::time::Duration::from_secs(1))
+            .into_http()
+    })
 }

@@ -1,29 +1,48 @@
 //! The ports of a server: gRPC and HTTP over one engine.
 //!
 //! ```text
-//! :7233 ─ tonic ─→ grpc.rs ─→ temporal/, api/ ─┐
-//! :8233 ─ axum ──→ http.rs ─→ rest/, page/ ────┴→ App ─→ Engine
+//! :7233 ─ listener ─ gate ─→ grpc.rs ─→ temporal/, api/ ─┐
+//! :8233 ─ listener ─ gate ─→ http.rs ─→ rest/, page/ ────┴→ App ─→ Engine
 //! ```
 //!
+//! A listener bounds connections and their pace; the gate says who may do what, and how much.
 //! Absent: what a request means; that is said by the face it belongs to.
 
 mod app;
+mod audit;
+mod body;
+mod gate;
 mod grpc;
+mod health;
 mod http;
+pub mod limits;
+mod listener;
+mod origin;
+mod patient;
+mod rate;
+mod refusal;
+mod tls;
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
+use axum::middleware::from_fn_with_state;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 pub use app::App;
+pub use audit::TARGET as AUDIT;
+pub(crate) use grpc::Services;
+pub use listener::Peer;
 
-use crate::Error;
-
-/// How long requests that are under way may take once the server stops. Long polls end at once.
-const DRAIN_MAX: Duration = Duration::from_secs(10);
+use crate::access::Access;
+use crate::config::Listen;
+use crate::{Config, Error, Project};
+use gate::Gate;
+use listener::{Face, Port};
+use tls::Tls;
 
 /// Where a server listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,28 +53,88 @@ pub struct Addresses {
     pub http: SocketAddr,
 }
 
-/// A server whose ports are open and that has not begun to answer.
+impl Addresses {
+    /// Those of a configuration.
+    pub fn of(config: &Listen) -> Self {
+        Self {
+            grpc: SocketAddr::new(config.ip, config.port),
+            http: SocketAddr::new(config.ip, config.http_port),
+        }
+    }
+}
+
+/// A server whose ports are open. Until it has an [`App`] it answers that it is not ready.
 pub struct Server {
-    app: Arc<App>,
-    grpc: TcpListener,
-    http: TcpListener,
+    grpc: Port,
+    http: Port,
     addresses: Addresses,
+    faces: Faces,
+    app: Option<Arc<App>>,
+}
+
+/// What the ports answer with.
+struct Faces {
+    config: Config,
+    access: Arc<Access>,
+    grpc: Arc<Face>,
+    http: Arc<Face>,
+    loopback: bool,
 }
 
 impl Server {
+    /// Opens the ports for an app that is there already.
+    ///
+    /// # Errors
+    /// As [`Server::listen`].
+    pub async fn bind(app: Arc<App>, wanted: Addresses) -> Result<Self, Error> {
+        let mut server = Self::listen(&app.project, &app.config, wanted).await?;
+        server.app = Some(app);
+        Ok(server)
+    }
+
     /// Opens the ports.
     ///
     /// # Errors
-    /// A port is taken or not allowed.
-    pub async fn bind(app: Arc<App>, wanted: Addresses) -> Result<Self, Error> {
-        let grpc = listen(wanted.grpc, "--port").await?;
-        let http = listen(wanted.http, "--http-port").await?;
+    /// A port is taken; an address may not be used without keys and encryption; certificates,
+    /// keys or token cannot be read.
+    pub async fn listen(
+        project: &Project,
+        config: &Config,
+        wanted: Addresses,
+    ) -> Result<Self, Error> {
+        let access = Arc::new(Access::open(project, &config.access)?);
+        for address in [wanted.grpc, wanted.http] {
+            check_exposed(address, config, &access)?;
+        }
+        let faces = Faces {
+            config: config.clone(),
+            access,
+            grpc: Face::new(grpc::starting()),
+            http: Face::new(http::starting()),
+            loopback: wanted.grpc.ip().is_loopback() && wanted.http.ip().is_loopback(),
+        };
+        let grpc = Port {
+            name: "grpc",
+            listener: listen(wanted.grpc, "--port").await?,
+            face: faces.grpc.clone(),
+            tls: Tls::open(project, &config.tls, &[b"h2"])?,
+            limits: config.limits.clone(),
+            http2_only: true,
+        };
+        let http = Port {
+            name: "http",
+            listener: listen(wanted.http, "--http-port").await?,
+            face: faces.http.clone(),
+            tls: Tls::open(project, &config.tls, &[b"h2", b"http/1.1"])?,
+            limits: config.limits.clone(),
+            http2_only: false,
+        };
         let failed = |error| Error::unavailable(format!("cannot tell the port: {error}"));
         let addresses = Addresses {
-            grpc: grpc.local_addr().map_err(failed)?,
-            http: http.local_addr().map_err(failed)?,
+            grpc: grpc.listener.local_addr().map_err(failed)?,
+            http: http.listener.local_addr().map_err(failed)?,
         };
-        Ok(Self { app, grpc, http, addresses })
+        Ok(Self { grpc, http, addresses, faces, app: None })
     }
 
     /// Where it listens.
@@ -66,23 +145,88 @@ impl Server {
     /// Answers until `stop` is over; then takes nothing new and lets what is under way end.
     ///
     /// # Errors
-    /// A listener failed.
-    pub async fn serve(self, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
-        let Self { app, grpc, http, .. } = self;
-        let faces = {
-            let (app, other) = (app.clone(), app.clone());
-            async move { tokio::try_join!(grpc::serve(app, grpc), http::serve(other, http)).map(drop) }
+    /// It was not bound to an app.
+    pub async fn serve(mut self, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
+        let app = self.app.take().ok_or_else(|| Error::invalid("there is nothing to serve"))?;
+        self.run(async move { Ok(app) }, stop).await.map(drop)
+    }
+
+    /// As [`Server::serve`], with an app that is still being made: until it is there, requests are
+    /// answered with *not ready*.
+    ///
+    /// # Errors
+    /// Why there is no app.
+    pub async fn run(
+        self,
+        making: impl Future<Output = Result<Arc<App>, Error>> + Send,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<(), Error> {
+        let Self { grpc, http, faces, .. } = self;
+        let closing = watch::Sender::new(false);
+        let certificates: Vec<_> = [&grpc.tls, &http.tls].into_iter().flatten().cloned().collect();
+        let mut tasks = JoinSet::new(); // dropping it ends what is left
+        tasks.spawn(reload(certificates));
+        let mut ports = JoinSet::new();
+        ports.spawn(grpc.serve(closing.subscribe()));
+        ports.spawn(http.serve(closing.subscribe()));
+        tokio::pin!(stop);
+        let app = tokio::select! {
+            made = making => made?,
+            () = &mut stop => return Ok(()),
         };
-        tokio::pin!(faces);
-        tokio::select! {
-            ended = &mut faces => return ended,
-            () = stop => app.drain(),
+        faces.open(app.clone())?;
+        stop.await;
+        app.drain();
+        let limit = faces.config.server.drain.0;
+        tokio::time::sleep(faces.config.server.grace.0.min(limit)).await;
+        closing.send_replace(true);
+        let ended = async { while ports.join_next().await.is_some() {} };
+        if tokio::time::timeout(limit, ended).await.is_err() {
+            tracing::warn!("requests were still under way when the server stopped");
         }
-        match tokio::time::timeout(DRAIN_MAX, faces).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                tracing::warn!("requests were still under way when the server stopped");
-                Ok(())
+        Ok(())
+    }
+}
+
+impl Faces {
+    fn open(&self, app: Arc<App>) -> Result<(), Error> {
+        let gate = Gate::new(app.clone(), self.access.clone(), &self.config, self.loopback)?;
+        let calls = grpc::routes(&app)?.into_axum_router();
+        self.grpc.open(calls.layer(from_fn_with_state(gate.clone(), Gate::grpc)));
+        let routes = http::router(app)?;
+        self.http.open(routes.layer(from_fn_with_state(gate, Gate::http)));
+        Ok(())
+    }
+}
+
+/// Whoever listens to more than this machine needs to know its callers, and to be known by them.
+fn check_exposed(address: SocketAddr, config: &Config, access: &Access) -> Result<(), Error> {
+    if address.ip().is_loopback() {
+        return Ok(());
+    }
+    let ip = address.ip();
+    if !access.has_keys() {
+        return Err(Error::invalid(format!(
+            "listening on {ip} lets others in, and there are no keys"
+        ))
+        .suggest("make one with `reflux keys create NAME`, or listen on 127.0.0.1"));
+    }
+    if config.tls.cert.is_none() && !config.tls.elsewhere {
+        return Err(Error::invalid(format!("listening on {ip} would send keys unencrypted"))
+            .suggest("set tls.cert and tls.key, or tls.elsewhere when a proxy in front encrypts"));
+    }
+    Ok(())
+}
+
+/// Reads certificates again on every SIGHUP.
+async fn reload(certificates: Vec<Arc<Tls>>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+    while hangups.recv().await.is_some() {
+        for tls in &certificates {
+            match tls.reload() {
+                Ok(()) => tracing::info!("the certificates were read again"),
+                Err(error) => tracing::error!(%error, "the certificates stay as they were"),
             }
         }
     }

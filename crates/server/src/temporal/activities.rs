@@ -26,6 +26,8 @@ use super::Frontend;
 use super::convert::{lane, name, payloads, queue_name, text, to_execution};
 use super::errors::{invalid, not_found, refused};
 use super::tokens::Task;
+use crate::secrets::{Scrub, Secrets};
+use crate::workers;
 
 /// What a worker is told of an attempt without a limit: workers count down from it (Temporal's).
 const UNLIMITED: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -76,6 +78,14 @@ impl Frontend {
         let Some(Some((mut answer, attempt))) = self.claim(Lane::of(&run), ask, look).await? else {
             return Ok(None);
         };
+        let filled = answer.input.as_mut().map(|input| workers::fill(&self.secrets(), input));
+        if let Some(Err(failure)) = filled {
+            let at = AttemptRef { scheduled, attempt, started_at: None };
+            let failure = Arc::new(failure);
+            let fail = Command::FailActivity { at, failure, next_retry_delay: None, report: None };
+            self.to_run(&run, fail).await?;
+            return Ok(None);
+        }
         let task = Task::Activity { run, scheduled, attempt };
         answer.task_token = self.tokens.write(&task);
         Ok(Some((answer, task)))
@@ -158,6 +168,26 @@ impl Frontend {
         Ok(RespondActivityTaskCanceledByIdResponse {})
     }
 
+    fn secrets(&self) -> Arc<Secrets> {
+        self.app.service.host().secrets()
+    }
+
+    /// What takes the secrets out of what an attempt sends: those that were put into its input.
+    async fn scrub(&self, at: &Attempt) -> Result<Scrub, Status> {
+        let secrets = self.secrets();
+        if secrets.is_empty() {
+            return Ok(Scrub::default());
+        }
+        let scheduled = at.scheduled;
+        let look = move |run: &Run| {
+            let activity = run.activities.get(&scheduled)?;
+            workers::has_secrets(&activity.what.input).then(|| activity.what.input.clone())
+        };
+        let run_id = Some(at.run.run_id);
+        let known = self.app.engine.look(Lane::of(&at.run), run_id, look).await.map_err(refused)?;
+        Ok(known.and_then(|mut input| workers::fill(&secrets, &mut input).ok()).unwrap_or_default())
+    }
+
     fn attempt_of(&self, token: &[u8], namespace: &str) -> Result<Attempt, Status> {
         match self.tokens.read(token, namespace)? {
             Task::Activity { run, scheduled, attempt } => Ok(Attempt { run, scheduled, attempt }),
@@ -190,7 +220,8 @@ impl Frontend {
     }
 
     /// Whether the attempt is to end.
-    async fn heartbeat(&self, at: Attempt, details: Payloads) -> Result<bool, Status> {
+    async fn heartbeat(&self, at: Attempt, mut details: Payloads) -> Result<bool, Status> {
+        workers::scrub(&mut details, &self.scrub(&at).await?);
         let Attempt { run, scheduled, attempt } = at;
         let command = Command::HeartbeatActivity { scheduled, attempt, details };
         let ask = Ask::Command { run_id: Some(run.run_id), first_run: None, command };
@@ -201,10 +232,13 @@ impl Frontend {
         self.app.engine.ask(Lane::of(&run), ask, look).await.map_err(refused)
     }
 
-    async fn complete(&self, at: Attempt, result: Payloads) -> Result<(), Status> {
+    async fn complete(&self, at: Attempt, mut result: Payloads) -> Result<(), Status> {
+        let scrub = self.scrub(&at).await?;
+        let report = workers::take_report(&mut result, &scrub);
+        workers::scrub(&mut result, &scrub);
         let Attempt { run, scheduled, attempt } = at;
         let at = AttemptRef { scheduled, attempt, started_at: None };
-        self.to_run(&run, Command::CompleteActivity { at, result, report: None }).await
+        self.to_run(&run, Command::CompleteActivity { at, result, report }).await
     }
 
     async fn fail(
@@ -213,23 +247,32 @@ impl Frontend {
         failure: Option<Failure>,
         last_heartbeat: Option<Payloads>,
     ) -> Result<(), Status> {
+        let scrub = self.scrub(&at).await?;
+        let mut failure = failure.unwrap_or_default();
+        let report = workers::take_report_of_failure(&mut failure, &scrub);
+        workers::scrub_failure(&mut failure, &scrub);
         let Attempt { run, scheduled, attempt } = at;
         let at = AttemptRef { scheduled, attempt, started_at: None };
-        let failure = Arc::new(failure.unwrap_or_default());
-        let fail = Command::FailActivity { at, failure, next_retry_delay: None, report: None };
-        let Some(details) = last_heartbeat.filter(|details| !details.payloads.is_empty()) else {
+        let failure = Arc::new(failure);
+        let fail = Command::FailActivity { at, failure, next_retry_delay: None, report };
+        let Some(mut details) = last_heartbeat.filter(|details| !details.payloads.is_empty())
+        else {
             return self.to_run(&run, fail).await;
         };
+        workers::scrub(&mut details, &scrub);
         // Asked in this order and decided together: the next attempt finds the details.
         let beat = Command::HeartbeatActivity { scheduled, attempt, details };
         let (beaten, failed) = tokio::join!(self.to_run(&run, beat), self.to_run(&run, fail));
         beaten.and(failed)
     }
 
-    async fn canceled(&self, at: Attempt, details: Payloads) -> Result<(), Status> {
+    async fn canceled(&self, at: Attempt, mut details: Payloads) -> Result<(), Status> {
+        let scrub = self.scrub(&at).await?;
+        let report = workers::take_report(&mut details, &scrub);
+        workers::scrub(&mut details, &scrub);
         let Attempt { run, scheduled, attempt } = at;
         let at = AttemptRef { scheduled, attempt, started_at: None };
-        let command = Command::CancelActivity { at, details, report: None };
+        let command = Command::CancelActivity { at, details, report };
         let ask = Ask::Command { run_id: Some(run.run_id), first_run: None, command };
         match self.app.engine.ask(Lane::of(&run), ask, |_, _| ()).await {
             Err(Error::Rejected(reflux_core::Rejection::WrongState { what, state, advice }))
@@ -255,7 +298,7 @@ fn task_of(run: &Run, activity: &Activity) -> Option<(PollActivityTaskQueueRespo
         workflow_execution: Some(to_execution(&run.key)),
         activity_type: Some(ActivityType { name: what.activity_type.to_string() }),
         activity_id: what.activity_id.to_string(),
-        header: wire::to_header(&what.header),
+        header: wire::to_header(&workers::header(run, activity)),
         input: wire::to_payloads(&what.input),
         heartbeat_details: wire::to_payloads(&activity.heartbeat_details),
         scheduled_time: wire::to_time(activity.scheduled_at),

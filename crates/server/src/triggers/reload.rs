@@ -23,13 +23,19 @@ pub async fn reload(app: &Arc<App>) -> Result<Vec<String>, Error> {
     done.map_err(|error| Error::unavailable(format!("a thread failed: {error}")))?
 }
 
-/// Reads them again at each SIGHUP.
-pub async fn reload_when_told(app: Arc<App>) {
-    let Ok(mut told) = signal(SignalKind::hangup()) else { return };
-    while told.recv().await.is_some() {
-        match reload(&app).await {
-            Ok(problems) => problems.iter().for_each(|problem| tracing::warn!("{problem}")),
-            Err(error) => tracing::warn!(%error, "the triggers stay as they were"),
+/// Reads them again at each SIGHUP. The signal is taken from now on, also before the first poll.
+///
+/// # Errors
+/// The system does not allow it.
+pub fn reload_when_told(app: Arc<App>) -> Result<impl Future<Output = ()> + Send, Error> {
+    let failed = |error| Error::unavailable(format!("cannot listen for signals: {error}"));
+    let mut told = signal(SignalKind::hangup()).map_err(failed)?;
+    Ok(async move {
+        while told.recv().await.is_some() {
+            match reload(&app).await {
+                Ok(problems) => problems.iter().for_each(|problem| tracing::warn!("{problem}")),
+                Err(error) => tracing::warn!(%error, "the triggers stay as they were"),
+            }
         }
-    }
+    })
 }

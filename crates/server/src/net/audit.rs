@@ -1,0 +1,27 @@
+//! One line for each change: who, what, from where, with which answer.
+
+use axum::http::Method;
+use axum::response::Response;
+
+use super::listener::Peer;
+use crate::access::Caller;
+
+/// The target of audit lines; a server always writes them.
+pub const TARGET: &str = "reflux::audit";
+
+pub(super) fn line(caller: &Caller, peer: Peer, method: &Method, path: &str, response: &Response) {
+    let answer = match response.extensions().get::<tonic::Status>() {
+        Some(status) => format!("{:?}", status.code()),
+        None => response.status().as_u16().to_string(),
+    };
+    tracing::info!(
+        target: TARGET,
+        caller = %caller.name,
+        peer = %peer.0,
+        %method,
+        // A path is percent-encoded: it cannot break out of its line.
+        path,
+        answer,
+        "a change was asked for"
+    );
+}

@@ -44,7 +44,7 @@ pub fn run(bed: &Bed) -> Vec<Figure> {
 }
 
 /// The program beside this one; built when it is not there.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     let this = std::env::current_exe().expect("this program");
     let program = this.with_file_name("reflux");
     let built = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()))

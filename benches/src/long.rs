@@ -27,13 +27,13 @@ fn measure(bed: &Bed, what: &str, flow: &Compiled, input: &serde_json::Value) ->
         workflow_id: start.workflow_id.clone(),
         run_id: start.run_id,
     };
-    let watch = bench.engine.watch(&key);
+    let mut watch = bench.engine.watch(&key);
     let started = Instant::now();
     bench.engine.start(start).expect("it starts");
     let mut marks = vec![0.0];
     let mut done = 0;
     loop {
-        let change = watch.recv().expect("it is told of the end");
+        let change = watch.blocking_recv().expect("it is told of the end");
         done += change
             .items
             .iter()

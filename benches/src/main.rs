@@ -10,6 +10,7 @@ mod command;
 mod fan_out;
 mod long;
 mod replay;
+mod service;
 mod sleepers;
 mod steps;
 
@@ -30,6 +31,7 @@ const BENCHES: &[Bench] = &[
     ("appenders", appenders::run),
     ("replay", replay::run),
     ("long", long::run),
+    ("temporal", service::temporal),
 ];
 
 fn main() {

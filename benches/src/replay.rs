@@ -23,9 +23,9 @@ pub fn run(bed: &Bed) -> Vec<Figure> {
         workflow_id: start.workflow_id.clone(),
         run_id: start.run_id,
     };
-    let watch = bench.engine.watch(&key);
+    let mut watch = bench.engine.watch(&key);
     bench.engine.start(start).expect("it starts");
-    while !watch.recv().expect("it is told of the end").closed {}
+    while !watch.blocking_recv().expect("it is told of the end").closed {}
     let items = bench.engine.items(&key).expect("its items");
     bench.close();
 

@@ -71,9 +71,9 @@ pub fn worker(args: &[String]) {
         let quick = crate::bed::chain(1);
         let start = bench.start(&quick, "quick".to_owned(), &json!({ "n": 1 }));
         let key = lane_key(&start);
-        let watch = bench.engine.watch(&key);
+        let mut watch = bench.engine.watch(&key);
         bench.engine.start(start).expect("it starts");
-        while !watch.recv().expect("it is told of the end").closed {}
+        while !watch.blocking_recv().expect("it is told of the end").closed {}
         println!("ready {}", started.elapsed().as_secs_f64());
     }
     println!("rss {}", resident_mb());

@@ -70,9 +70,9 @@ fn one(bench: &Bench, flow: &crate::bed::Compiled, n: usize) {
         workflow_id: start.workflow_id.clone(),
         run_id: start.run_id,
     };
-    let watch = bench.engine.watch(&key);
+    let mut watch = bench.engine.watch(&key);
     bench.engine.start(start).expect("it starts");
-    while !watch.recv().expect("it is told of the end").closed {}
+    while !watch.blocking_recv().expect("it is told of the end").closed {}
 }
 
 /// One run of a hundred steps with nothing beside it: what one step takes.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::payload::{failure_bytes, fields_bytes, payloads_bytes};
+use crate::payload::{bounded_failure, failure_bytes, fields_bytes, payloads_bytes};
 use crate::{
     CancelRequested, Command, CompleteTask, Context, DURATION_MAX, Decider, Decision, Delta, Draft,
     Failure, Kind, Limits, Payload, Payloads, Rejection, RequestCancel, Run, Signal, Signaled,
@@ -50,6 +50,7 @@ fn dispatch(draft: &mut Draft, ctx: &Context, command: Command) -> Result<(), Re
             activity::complete(draft, ctx, at, result, report)
         }
         Command::FailActivity { at, failure, next_retry_delay, report } => {
+            let failure = bounded_failure(failure);
             activity::fail(draft, ctx, at, failure, next_retry_delay, report)
         }
         Command::TimeOutActivity { at, report } => activity::time_out(draft, ctx, at, report),
@@ -79,7 +80,7 @@ fn dispatch(draft: &mut Draft, ctx: &Context, command: Command) -> Result<(), Re
         Command::CompleteTask(request) => complete_task(draft, ctx, *request),
         Command::FailTask { scheduled, attempt, cause, failure, identity } => {
             task::running(draft.run(), scheduled, attempt)?;
-            task::fail(draft, ctx, cause, failure, identity)
+            task::fail(draft, ctx, cause, failure.map(bounded_failure), identity)
         }
         Command::ResetSticky => reset_sticky(draft),
     }

@@ -11,6 +11,7 @@ use crate::decide::{
     check_blob, check_failure, check_fields, check_id, check_length, check_name, some_length,
     within,
 };
+use crate::payload::bounded_failure;
 use crate::{
     ActivityCancelRequested, ActivityCanceled, ActivityScheduled, Canceled, ChildInitiated,
     Context, ContinueAsNew, Decider, Decision, Draft, EventId, ExternalCancelInitiated,
@@ -492,7 +493,9 @@ fn emit_one(
             }))
         }
         Decision::CompleteRun { result } => return close::complete(draft, result, by),
-        Decision::FailRun { failure } => return close::fail(draft, ctx, failure, by),
+        Decision::FailRun { failure } => {
+            return close::fail(draft, ctx, bounded_failure(failure), by);
+        }
         Decision::CancelRun { details } => Kind::Canceled(Canceled { details, task_completed }),
         Decision::ContinueAsNew(next) => return close::continue_as_new(draft, ctx, *next, by),
         Decision::UpsertSearchAttributes { attributes } => {

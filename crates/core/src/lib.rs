@@ -75,7 +75,7 @@ pub use task::{ScheduledTask, StartedTask, Sticky, WorkflowTask};
 pub use time::Timestamp;
 pub use timer::Timer;
 pub use update::Update;
-pub use volatile::{AdmittedUpdate, Query, Volatile};
+pub use volatile::{AdmittedUpdate, QUERIES_MAX, Query, Volatile};
 pub use waiting::Waiting;
 
 /// Single fields of Temporal's messages as values, and back; for those who read requests.

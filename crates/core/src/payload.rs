@@ -135,6 +135,37 @@ pub fn fields_bytes(fields: &std::collections::BTreeMap<String, Payload>) -> usi
     fields.iter().map(|(name, payload)| name.len() + payload_bytes(payload)).sum()
 }
 
+/// Bytes of text kept of a failure: what a person reads, and small beside a log record, which has to
+/// hold it inline.
+pub(crate) const FAILURE_TEXT_MAX: usize = 64 * 1024;
+
+/// The failure with no more text than is kept; the first messages and traces of a chain of causes
+/// are kept longest. Its payloads stay.
+pub(crate) fn bounded_failure(failure: std::sync::Arc<Failure>) -> std::sync::Arc<Failure> {
+    let texts = |failure: &Failure| failure.message.len() + failure.stack_trace.len();
+    let chain = std::iter::successors(Some(&*failure), |failure| failure.cause.as_deref());
+    if chain.take(CAUSES_MAX).map(texts).sum::<usize>() <= FAILURE_TEXT_MAX {
+        return failure;
+    }
+    let mut bounded = Failure::clone(&failure);
+    let mut left = FAILURE_TEXT_MAX;
+    let mut next = Some(&mut bounded);
+    for _ in 0..CAUSES_MAX {
+        let Some(failure) = next else { break };
+        left -= cut(&mut failure.message, left);
+        left -= cut(&mut failure.stack_trace, left);
+        next = failure.cause.as_deref_mut();
+    }
+    bounded.into()
+}
+
+/// Cuts a text; gives how long it is then.
+fn cut(text: &mut String, max: usize) -> usize {
+    let end = (0..=max.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    text.truncate(end.unwrap_or(0));
+    text.len()
+}
+
 /// Size of a failure with its causes in bytes, without the few bytes of framing.
 pub fn failure_bytes(failure: &Failure) -> usize {
     let mut bytes = 0;

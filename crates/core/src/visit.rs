@@ -1,5 +1,6 @@
 //! The payloads inside an item, so that large ones can be stored elsewhere and put back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reflux_proto::temporal::api::failure::v1::failure::FailureInfo;
@@ -10,8 +11,7 @@ use crate::{Delta, Event, Failure, Item, Kind, Payload, Payloads};
 const CAUSES_MAX: usize = 100;
 
 impl Item {
-    /// Shows every payload that a user's data can be in. Headers, memos and search attributes are
-    /// small and stay.
+    /// Shows every payload that a user's data can be in.
     pub fn visit_payloads(&mut self, visit: &mut dyn FnMut(&mut Payload)) {
         match self {
             Self::Event(event) => of_event(event, visit),
@@ -32,6 +32,9 @@ fn of_event(event: &mut Event, visit: &mut dyn FnMut(&mut Payload)) {
         Kind::Started(it) => {
             let it = Arc::make_mut(it);
             of_payloads(&mut it.input, visit);
+            of_fields(&mut it.header.fields, visit);
+            of_fields(&mut it.memo.fields, visit);
+            of_fields(&mut it.search_attributes.indexed_fields, visit);
             if let Some(continued) = &mut it.continued {
                 of_payloads(&mut continued.last_result, visit);
                 if let Some(failure) = &mut continued.failure {
@@ -46,18 +49,28 @@ fn of_event(event: &mut Event, visit: &mut dyn FnMut(&mut Payload)) {
         Kind::ContinuedAsNew(it) => {
             let it = Arc::make_mut(it);
             of_payloads(&mut it.input, visit);
+            of_fields(&mut it.header.fields, visit);
+            of_fields(&mut it.memo.fields, visit);
+            of_fields(&mut it.search_attributes.indexed_fields, visit);
             of_payloads(&mut it.last_result, visit);
             if let Some(failure) = &mut it.failure {
                 of_failure(Arc::make_mut(failure), visit);
             }
         }
-        Kind::Signaled(it) => of_payloads(&mut it.input, visit),
+        Kind::Signaled(it) => {
+            of_payloads(&mut it.input, visit);
+            of_fields(&mut it.header.fields, visit);
+        }
         Kind::TaskFailed(it) => {
             if let Some(failure) = &mut it.failure {
                 of_failure(Arc::make_mut(failure), visit);
             }
         }
-        Kind::ActivityScheduled(it) => of_payloads(&mut Arc::make_mut(it).input, visit),
+        Kind::ActivityScheduled(it) => {
+            let it = Arc::make_mut(it);
+            of_payloads(&mut it.input, visit);
+            of_fields(&mut it.header.fields, visit);
+        }
         Kind::ActivityStarted(it) => {
             if let Some(failure) = &mut it.last_failure {
                 of_failure(Arc::make_mut(failure), visit);
@@ -75,11 +88,25 @@ fn of_event(event: &mut Event, visit: &mut dyn FnMut(&mut Payload)) {
                 of_failure(Arc::make_mut(failure), visit);
             }
         }
-        Kind::ChildInitiated(it) => of_payloads(&mut Arc::make_mut(it).input, visit),
+        Kind::ChildInitiated(it) => {
+            let it = Arc::make_mut(it);
+            of_payloads(&mut it.input, visit);
+            of_fields(&mut it.header.fields, visit);
+            of_fields(&mut it.memo.fields, visit);
+            of_fields(&mut it.search_attributes.indexed_fields, visit);
+        }
         Kind::ChildCompleted(it) => of_payloads(&mut it.result, visit),
         Kind::ChildFailed(it) => of_failure(Arc::make_mut(&mut it.failure), visit),
         Kind::ChildCanceled(it) => of_payloads(&mut it.details, visit),
-        Kind::ExternalSignalInitiated(it) => of_payloads(&mut Arc::make_mut(it).input, visit),
+        Kind::ExternalSignalInitiated(it) => {
+            let it = Arc::make_mut(it);
+            of_payloads(&mut it.input, visit);
+            of_fields(&mut it.header.fields, visit);
+        }
+        Kind::SearchAttributesUpserted(it) => {
+            of_fields(&mut it.attributes.indexed_fields, visit);
+        }
+        Kind::PropertiesModified(it) => of_fields(&mut it.memo.fields, visit),
         Kind::UpdateRejected(it) => of_failure(Arc::make_mut(&mut it.failure), visit),
         Kind::CancelRequested(_)
         | Kind::Paused(_)
@@ -105,10 +132,12 @@ fn of_event(event: &mut Event, visit: &mut dyn FnMut(&mut Payload)) {
         | Kind::UpdateAdmitted(_)
         | Kind::UpdateAccepted(_)
         | Kind::UpdateCompleted(_)
-        | Kind::SearchAttributesUpserted(_)
-        | Kind::PropertiesModified(_)
         | Kind::OptionsUpdated(_) => {}
     }
+}
+
+fn of_fields(fields: &mut BTreeMap<String, Payload>, visit: &mut dyn FnMut(&mut Payload)) {
+    fields.values_mut().for_each(visit);
 }
 
 fn of_payloads(payloads: &mut Payloads, visit: &mut dyn FnMut(&mut Payload)) {

@@ -14,6 +14,9 @@ use crate::Error;
 /// Payloads longer than this are stored by digest.
 pub(crate) const INLINE_BYTES_MAX: usize = 32 * 1024; // below it a second look-up costs more than the copy
 
+/// The same when the items of a step would not fit a record otherwise.
+pub(crate) const INLINE_BYTES_TIGHT: usize = 256; // below it a reference is hardly shorter
+
 /// Encoding of a payload whose data is elsewhere: `data` is the digest of the whole payload.
 const BY_DIGEST: &[u8] = b"reflux/digest";
 const ENCODING: &str = "encoding";
@@ -25,14 +28,15 @@ pub(crate) struct Blobs {
     pub new: BTreeMap<[u8; 32], Bytes>,
 }
 
-/// An item as it is logged and as it is stored; its large payloads go to `blobs`.
+/// An item as it is logged and as it is stored; payloads longer than `inline_max` go to `blobs`.
 pub(crate) fn encode(
     item: &Item,
+    inline_max: usize,
     blobs: &mut Blobs,
     scratch: &mut BytesMut,
 ) -> (wire::Item, Bytes) {
     let encoded = item.encode_with(scratch);
-    let short = encoded.encoded_len() <= INLINE_BYTES_MAX;
+    let short = encoded.encoded_len() <= inline_max;
     let stored = short.then(|| framed(&encoded, scratch));
     if let Some(stored) = stored.filter(|stored| !may_refer(stored)) {
         return (encoded, stored);
@@ -41,7 +45,7 @@ pub(crate) fn encode(
     item.visit_payloads(&mut |payload| {
         // One that looks like a reference came from outside: it must come back as it is, and name no
         // payload of somebody else's.
-        if payload.data.len() > INLINE_BYTES_MAX || is_by_digest(payload) {
+        if payload.encoded_len() > inline_max || is_by_digest(payload) {
             let whole: Bytes = payload.encode_to_vec().into();
             let digest = *blake3::hash(&whole).as_bytes();
             blobs.new.insert(digest, whole);

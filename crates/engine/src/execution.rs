@@ -21,6 +21,9 @@ use crate::{Error, codec, metrics};
 /// well under the largest record, which also has to hold what one more decision adds.
 const STEP_BYTES_MAX: usize = 128 * 1024;
 
+/// Bytes of a step from which on short payloads are stored by digest too.
+const TIGHT_BYTES: usize = 192 * 1024;
+
 /// A run in memory.
 #[derive(Debug)]
 pub(crate) struct Execution {
@@ -47,6 +50,8 @@ pub(crate) struct Step {
     pub wire: Vec<wire::Item>,
     /// As the store has them.
     pub encoded: Vec<Bytes>,
+    /// How long those are.
+    pub bytes: usize,
     /// Ordinal of the first.
     pub first_ordinal: u64,
     /// The index rows it had before.
@@ -341,6 +346,12 @@ impl Deciding {
         {
             offer_adopted(decider, &command, specs)?;
         }
+        let progress = self.decider.as_ref().and_then(Decider::progress);
+        if let (Command::Signal(signal), Some(progress)) = (&command, progress)
+            && !self.draft.run().request_ids.contains(&signal.request_id)
+        {
+            progress.admit(signal)?;
+        }
         decide(&mut self.draft, ctx, command)?;
         self.advance(ctx, nodes)
     }
@@ -375,22 +386,22 @@ impl Deciding {
     /// The run as it is now, and what is to be appended for it.
     pub fn finish(self, blobs: &mut codec::Blobs, scratch: &mut BytesMut) -> (Execution, Step) {
         let (run, items) = self.draft.into_parts();
-        let mut wire = Vec::with_capacity(items.len());
-        let mut encoded = Vec::with_capacity(items.len());
-        let mut bytes = 0;
-        let mut request_id = self.request_id;
-        for item in &items {
-            note_request(&mut request_id, item);
-            let (logged, stored) = codec::encode(item, blobs, scratch);
-            bytes += stored.len() as u64;
-            wire.push(logged);
-            encoded.push(stored);
+        let mut encode = |inline_max| -> (Vec<wire::Item>, Vec<Bytes>) {
+            items.iter().map(|item| codec::encode(item, inline_max, blobs, scratch)).unzip()
+        };
+        let length = |encoded: &[Bytes]| encoded.iter().map(Bytes::len).sum::<usize>();
+        let (mut wire, mut encoded) = encode(codec::INLINE_BYTES_MAX);
+        if length(&encoded) > TIGHT_BYTES {
+            (wire, encoded) = encode(codec::INLINE_BYTES_TIGHT);
         }
+        let bytes = length(&encoded);
+        let mut request_id = self.request_id;
+        items.iter().for_each(|item| note_request(&mut request_id, item));
         let execution = Execution {
             run,
             decider: self.decider,
             items: self.items + items.len() as u64,
-            bytes: self.bytes + bytes,
+            bytes: self.bytes + bytes as u64,
             indexed: self.indexed.clone(),
             more: self.more,
             request_id,
@@ -399,6 +410,7 @@ impl Deciding {
             items,
             wire,
             encoded,
+            bytes,
             first_ordinal: self.items,
             previous: self.indexed,
             again: self.again,

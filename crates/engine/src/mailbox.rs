@@ -12,7 +12,8 @@ use crate::request::Request;
 pub(crate) const REQUESTS_MAX: usize = 4096; // a few milliseconds of work
 
 /// Word from the engine's own parts. What sends it is bounded: appends by the partition's window,
-/// deliveries by the outboxes of runs, completions by the attempts under way, refills by the queues.
+/// deliveries by the outboxes of runs, completions by the attempts under way, refills by the
+/// queues, claims given back by the polls.
 pub(crate) enum Internal {
     /// An append is over.
     Appended { expected: Seq, result: Result<Seq, AppendError> },

@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::World;
-use reflux_core::{Command, Signal};
+use reflux_core::{Command, RunKey, Signal};
 use reflux_engine::{Engine, Error, Lane, Options};
 use reflux_flow::graph::Retry;
 use reflux_flow::payload;
@@ -276,4 +276,42 @@ fn a_repeated_signal_is_acknowledged_also_when_the_run_has_closed() {
     assert!(signal("second").is_err(), "the run is closed");
     assert_eq!(world.finish(&run).len(), items, "nothing was appended");
     world.engine.shutdown();
+}
+
+#[test]
+fn an_approval_that_names_no_step_is_refused_where_it_could_be_for_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::open(Options::at(dir.path()), |_, input| Ok(input));
+    let approve = |run: &RunKey, id: &str, data: Value| {
+        let input = payload::of_value(&data);
+        let signal = Signal {
+            name: "reflux.approve".into(),
+            input,
+            request_id: id.into(),
+            ..Signal::default()
+        };
+        world.engine.command(Lane::of(run), Some(run.run_id), Command::Signal(signal)).map(drop)
+    };
+    let refused = |result: Result<(), Error>| {
+        let said = result.unwrap_err().to_string();
+        assert!(said.contains("id of the step in `step`"), "{said}");
+    };
+    let (yes, no_step) = (json!({"step": "a", "approved": true}), json!({"approved": true}));
+    let two = "name: two\nsteps:\n  - {id: a, wait: {approval: A}}\n  - {id: b, wait: {approval: B}, needs: a}\n";
+    let run = world.start("two", two, &json!({}));
+    refused(approve(&run, "1", no_step.clone()));
+    approve(&run, "2", yes.clone()).unwrap();
+    refused(approve(&run, "3", no_step.clone()));
+    // The same request once more is the same answer, and decides nothing.
+    approve(&run, "2", yes).unwrap();
+    approve(&run, "4", json!({"step": "b", "approved": true})).unwrap();
+    assert!(world.result(&run).is_ok());
+
+    let one = "name: one\nsteps:\n  - {id: first, wait: {signal: go}}\n  - {id: a, wait: {approval: A}, needs: first}\n";
+    let run = world.start("one", one, &json!({}));
+    refused(approve(&run, "5", no_step.clone()));
+    let go = Signal { name: "go".into(), ..Signal::default() };
+    world.engine.command(Lane::of(&run), None, Command::Signal(go)).unwrap();
+    approve(&run, "6", no_step).unwrap();
+    assert!(world.result(&run).is_ok());
 }

@@ -12,11 +12,14 @@ mod fields;
 pub(crate) mod link;
 mod parameters;
 mod reflux;
+mod retry;
+mod route;
 mod routed;
 mod step;
 #[cfg(test)]
 mod tests;
 mod triggers;
+mod wait;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::document::Doc;

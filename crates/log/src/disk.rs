@@ -302,6 +302,7 @@ impl Log for DiskLog {
             refused: counters.refused.load(Ordering::Relaxed),
             batches: counters.batches.load(Ordering::Relaxed),
             syncs: counters.syncs.load(Ordering::Relaxed),
+            sync_nanos: counters.sync_nanos.load(Ordering::Relaxed),
             written_bytes: counters.written_bytes.load(Ordering::Relaxed),
             queued_bytes,
             full: counters.full.load(Ordering::Relaxed),

@@ -92,6 +92,8 @@ pub struct Usage {
     pub batches: u64,
     /// Syncs of a batch: the price of the appends.
     pub syncs: u64,
+    /// Nanoseconds that these syncs took.
+    pub sync_nanos: u64,
     /// Bytes of batches written.
     pub written_bytes: u64,
     /// Bytes that wait in the queue now.

@@ -58,6 +58,14 @@ pub enum Command {
     Init(commands::init::Args),
     /// Write a flow by answering questions
     Define(commands::define::Args),
+    /// Deploy flows as the next versions of theirs
+    Deploy(commands::deploy::DeployArgs),
+    /// Print a deployed flow
+    Export(commands::deploy::ExportArgs),
+    /// What changed between two versions of a deployed flow
+    Diff(commands::deploy::DiffArgs),
+    /// Who works in the project, and where it serves
+    Status(commands::status::Args),
     /// The flows of the project
     Flows(commands::flows::Args),
     /// The nodes that flows can call
@@ -88,6 +96,10 @@ pub enum Command {
     Backup(commands::backup::BackupArgs),
     /// Make the project's data of a backup
     Restore(commands::backup::RestoreArgs),
+    /// API keys of the server
+    Keys(commands::keys::Args),
+    /// The configuration
+    Config(commands::config::Args),
     /// The version
     Version,
 }

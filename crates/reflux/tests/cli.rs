@@ -398,3 +398,69 @@ fn a_project_in_a_long_path_works() {
         1
     );
 }
+
+#[test]
+fn flows_are_deployed_compared_exported_and_run_by_name() {
+    let project = project();
+    project
+        .write("other/talk.yaml", "name: talk\nsteps: [{id: a, flow: greet, with: {name: you}}]\n");
+    let lines = |args: &[&str]| project.run(args).with_code(0).stdout;
+    assert_eq!(lines(&["deploy", "greet", "other/talk.yaml"]), "greet@1\ntalk@1\n");
+    assert_eq!(lines(&["deploy", "greet"]), "greet@1  (nothing changed)\n");
+    project.write("flows/greet.yaml", &GREET.replace("hello {{", "good day {{"));
+    assert_eq!(lines(&["deploy", "greet"]), "greet@2\n");
+    assert!(
+        lines(&["diff", "greet"]).contains("\n+      template: \"good day {{ input.name }}\"\n")
+    );
+    assert_eq!(lines(&["diff", "greet", "1", "1"]), "");
+    assert_eq!(lines(&["export", "greet", "--version", "1", "--syntax", "source"]), GREET);
+    let deployed = lines(&["flows", "--deployed"]);
+    assert!(deployed.starts_with("greet@2  ") && deployed.contains("\ntalk@1  "), "{deployed}");
+    // No file has that name: the deployed flow runs, with the sub-flow it was deployed with.
+    let gave = project.run(&["run", "talk", "--json"]).with_code(0);
+    let gave: Value = serde_json::from_str(&gave.stdout).unwrap();
+    assert_eq!(gave["output"]["a"]["text"], "hello you", "{gave}");
+    refused(&project, &["run", "nothing"], &["no flow `nothing`"]);
+    refused(&project, &["deploy", "nothing"], &["no flow `nothing`"]);
+    refused(&project, &["export", "gret"], &["did you mean `greet`?"]);
+    refused(&project, &["diff", "talk"], &["no version before 1"]);
+    let status: Value = serde_json::from_str(&lines(&["status", "--json"])).unwrap();
+    assert_eq!(
+        (&status["held"], &status["deployed_flows"]),
+        (&json!(false), &json!(2)),
+        "{status}"
+    );
+}
+
+#[test]
+fn a_registered_node_is_known_to_every_command() {
+    let project = project();
+    project.write(
+        "flows/loud.yaml",
+        "name: loud\nsteps: [{id: a, node: text.loud, with: {text: x}}]\n",
+    );
+    refused(&project, &["deploy", "loud"], &["unknown node `text.loud`"]);
+    project.write(
+        "loud.json",
+        r#"{"name": "text.loud", "version": "1.0.0", "inputs": {"text": "string"}}"#,
+    );
+    let lines = |args: &[&str]| project.run(args).with_code(0).stdout;
+    let register = ["nodes", "register", "loud.json"];
+    assert_eq!(lines(&register), "registered text.loud@1.0.0, queue node:text.loud\n");
+    assert!(lines(&register).starts_with("known already: "));
+    assert!(lines(&["nodes"]).contains("text.loud@1.0.0"));
+    assert!(lines(&["validate", "loud"]).contains("ok"));
+    assert_eq!(lines(&["deploy", "loud"]), "loud@1\n");
+    lines(&["nodes", "deprecate", "text.loud", "--reason", "too loud"]);
+    refused(
+        &project,
+        &["nodes", "remove", "text.loud@1.0.0"],
+        &["flow `loud` calls text.loud@1.0.0"],
+    );
+    project.write("http.json", r#"{"name": "http.request", "version": "9.9.9"}"#);
+    refused(
+        &project,
+        &["nodes", "register", "http.json"],
+        &["a node of the server or of the project"],
+    );
+}

@@ -48,15 +48,19 @@ fn steps_run_in_workers_of_several_languages_and_report() {
     }
     let secrets = project.write(".reflux/secrets.toml", "WORD = \"s3cret-word\"\n");
     std::fs::set_permissions(secrets, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let server = Served::start(&project);
-    let _workers: Vec<Group> = LANGUAGES.map(|language| worker(language, &server)).into();
+    let site = Site::new(project);
+    let _workers: Vec<Group> = LANGUAGES.map(|language| site.worker(language)).into();
     let phone = Server::new(|_| (200, json!({})));
-    registered(&server);
+    site.registered(&LANGUAGES);
 
-    let run = start(&server, "ring", json!({"url": phone.url})).unwrap();
-    let told = closed(&server, &run);
+    let run = site.start("ring", json!({"url": phone.url}));
+    let told = site.closed(&run);
     assert_eq!(told["output"], json!({"path": STEPS}), "{told:#}");
-    assert_eq!(told["usage"], json!({"tokensIn": 12, "tokensOut": 8, "costUsd": 2.0}), "{told:#}");
+    assert_eq!(
+        told["usage"],
+        json!({"tokens_in": 12, "tokens_out": 8, "cost_usd": 2.0}),
+        "{told:#}"
+    );
     for (step, name) in told["steps"].as_array().unwrap().iter().zip(STEPS) {
         let attempt = &step["visits"][0]["attempts"][0];
         assert_eq!(attempt["logs"][0]["text"], format!("rang for {name}"), "{told:#}");
@@ -64,8 +68,8 @@ fn steps_run_in_workers_of_several_languages_and_report() {
     }
 
     for language in LANGUAGES {
-        let run = start(&server, &format!("fails-{language}"), json!({})).unwrap();
-        let told = closed(&server, &run);
+        let run = site.start(&format!("fails-{language}"), json!({}));
+        let told = site.closed(&run);
         let error = &told["steps"][0]["visits"][0]["error"];
         assert_eq!(
             (&error["kind"], &error["message"], &error["details"]["text"]),
@@ -83,44 +87,43 @@ fn workers_and_server_are_killed_and_no_step_is_lost_or_done_after_its_result() 
     let kills = std::env::var("REFLUX_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
     let project = Project::new();
     project.write("flows/ring.yaml", RING);
-    let mut server = Served::start(&project);
+    let mut site = Site::new(project);
     let phone = Server::new(|_| (200, json!({})));
     // Two of each, so that work goes on while one of them begins anew.
     let mut workers: Vec<(&str, Group)> = [LANGUAGES, LANGUAGES]
         .concat()
         .into_iter()
-        .map(|language| (language, worker(language, &server)))
+        .map(|language| (language, site.worker(language)))
         .collect();
-    registered(&server);
+    site.registered(&LANGUAGES);
 
     let mut begun: Vec<String> = Vec::new();
     let mut dice = Dice(20_261_121);
     for _ in 0..kills {
-        while open(&server) < RUNS {
-            begun.push(start(&server, "ring", json!({"url": phone.url})).unwrap());
+        while site.open() < RUNS {
+            begun.push(site.start("ring", json!({"url": phone.url})));
         }
         std::thread::sleep(BETWEEN);
         match dice.below(workers.len() + 1) {
             victim if victim < workers.len() => {
                 let (language, _) = workers.swap_remove(victim);
-                workers.push((language, worker(language, &server)));
+                workers.push((language, site.worker(language)));
             }
-            _ => {
-                let before = server.kill();
-                server = Served::again(&project, &before);
-            }
+            _ => site.kill_and_restart(),
         }
     }
     let after = Instant::now();
-    while open(&server) > 0 {
+    while site.open() > 0 {
         assert!(after.elapsed() < SETTLE_MAX, "runs are still open: {begun:?}");
         std::thread::sleep(Duration::from_millis(100));
     }
 
     let calls = phone.got();
+    let again = calls.iter().filter(|call| call.body["attempt"] != 1).count();
+    eprintln!("{kills} kills, {} runs, {} calls, {again} of them again", begun.len(), calls.len());
     let mut keys = BTreeSet::new();
     for run in &begun {
-        let told = closed(&server, run);
+        let told = site.closed(run);
         assert_eq!(told["output"], json!({"path": STEPS}), "{told:#}");
         let mine: Vec<&Value> =
             calls.iter().map(|call| &call.body).filter(|body| body["run"] == **run).collect();
@@ -150,113 +153,139 @@ fn a_worker_that_is_told_to_end_finishes_what_it_has() {
              \x20 - {{id: one, node: ring.{language}, with: {{url: '{{{{ input.url }}}}', path: []}}}}\n"
         );
         project.write("flows/one.yaml", &steps);
-        let server = Served::start(&project);
-        let mut ends = worker(language, &server);
-        registered_in(&server, &[language]);
+        let site = Site::new(project);
+        let mut ends = site.worker(language);
+        site.registered(&[language]);
         let phone = Server::new(|_| {
             std::thread::sleep(Duration::from_millis(500));
             (200, json!({}))
         });
         let called = || !phone.got().is_empty();
-        let run = start(&server, "one", json!({"url": phone.url})).unwrap();
+        let run = site.start("one", json!({"url": phone.url}));
         // The answer takes half a second; the worker is told in the middle of it.
-        wait_until("the step to run", || running(&server, &run));
+        wait_until("the step to run", || {
+            site.describe(&run)["steps"][0]["visits"][0]["attempts"][0].get("started").is_some()
+        });
         let told = Command::new("kill").arg(ends.leader.id().to_string()).status().unwrap();
         assert!(told.success());
         assert!(ends.leader.wait().unwrap().success(), "{language}");
         assert!(called());
-        closed(&server, &run);
+        site.closed(&run);
         assert_eq!(phone.got().len(), 1, "{language}: the attempt was neither lost nor doubled");
     }
 }
 
-/// A worker of that language, which says nothing.
-fn worker(language: &str, server: &Served) -> Group {
-    let dir = install(&format!("{language}-node"));
-    let mut command = match language {
-        "python" => {
-            let mut command = Command::new(dir.join("bin/python"));
-            command.arg(dir.join("worker.py"));
-            command
-        }
-        _ => {
-            let mut command = Command::new("node");
-            command.arg(dir.join("dist/worker.js"));
-            command
-        }
-    };
-    command
-        .env("REFLUX_ADDRESS", &server.grpc)
-        .env("REFLUX_URL", server.url(""))
-        .stdin(Stdio::null())
-        .stderr(Stdio::null());
-    Group::spawn(&mut command)
+/// A project and the server over it.
+struct Site {
+    project: Project,
+    server: Option<Served>,
 }
 
-#[track_caller]
-fn registered(server: &Served) {
-    registered_in(server, &LANGUAGES);
-}
+impl Site {
+    fn new(project: Project) -> Self {
+        let server = Some(Served::start(&project));
+        Self { project, server }
+    }
 
-#[track_caller]
-fn registered_in(server: &Served, languages: &[&str]) {
-    for language in languages {
-        let path = format!("/api/v1/nodes/ring.{language}");
-        wait_until(&format!("{path} to be registered"), || {
-            get(server, &path).is_some_and(|answer| answer.get("node").is_some())
+    fn server(&self) -> &Served {
+        self.server.as_ref().unwrap()
+    }
+
+    /// SIGKILL, and another server on the same ports.
+    fn kill_and_restart(&mut self) {
+        let before = self.server.take().unwrap().kill();
+        self.server = Some(Served::again(&self.project, &before));
+        wait_until("the server to have recovered", || {
+            self.get("/api/v1/runs").is_some_and(|answer| answer.get("runs").is_some())
         });
     }
-}
 
-fn start(server: &Served, flow: &str, input: Value) -> Option<String> {
-    let answer = post(server, "/api/v1/runs", &json!({"flow": flow, "input": input}))?;
-    let run = answer["run"]["workflowId"].as_str();
-    Some(run.unwrap_or_else(|| panic!("{answer}")).to_owned())
-}
+    /// A worker of that language, which says nothing.
+    fn worker(&self, language: &str) -> Group {
+        let dir = install(&format!("{language}-node"));
+        let mut command = match language {
+            "python" => {
+                let mut command = Command::new(dir.join("bin/python"));
+                command.arg(dir.join("worker.py"));
+                command
+            }
+            _ => {
+                let mut command = Command::new("node");
+                command.arg(dir.join("dist/worker.js"));
+                command
+            }
+        };
+        command
+            .current_dir(self.project.path()) // where the token is
+            .env("REFLUX_ADDRESS", &self.server().grpc)
+            .env("REFLUX_URL", self.server().url(""))
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        Group::spawn(&mut command)
+    }
 
-/// How many runs are open.
-fn open(server: &Served) -> usize {
-    let answer = get(server, "/api/v1/runs?statuses=RUN_STATUS_RUNNING").unwrap();
-    answer["runs"].as_array().map_or(0, Vec::len)
-}
+    /// Waits until the workers of those languages have registered their nodes.
+    #[track_caller]
+    fn registered(&self, languages: &[&str]) {
+        for language in languages {
+            let path = format!("/api/v1/nodes/ring.{language}");
+            wait_until(&format!("{path} to be registered"), || {
+                self.get(&path).is_some_and(|answer| answer.get("node").is_some())
+            });
+        }
+    }
 
-fn running(server: &Served, run: &str) -> bool {
-    let told = get(server, &format!("/api/v1/runs/{run}/describe")).unwrap();
-    told["steps"][0]["visits"][0]["attempts"][0].get("started").is_some()
-}
+    #[track_caller]
+    fn start(&self, flow: &str, input: Value) -> String {
+        let asked = json!({"flow": flow, "input": input}).to_string();
+        let answer = self.request("POST", "/api/v1/runs", &asked).unwrap();
+        let run = answer["run"]["workflow_id"].as_str();
+        run.unwrap_or_else(|| panic!("{answer}")).to_owned()
+    }
 
-/// What a run is like, once it is closed.
-#[track_caller]
-fn closed(server: &Served, run: &str) -> Value {
-    let mut told = Value::Null;
-    wait_until(&format!("{run} to close"), || {
-        told = get(server, &format!("/api/v1/runs/{run}/describe")).unwrap();
-        told["run"].get("closed").is_some()
-    });
-    told
-}
+    /// How many runs are open.
+    fn open(&self) -> usize {
+        let answer = self.get("/api/v1/runs?statuses=RUN_STATUS_RUNNING").unwrap();
+        answer["runs"].as_array().map_or(0, Vec::len)
+    }
 
-fn get(server: &Served, path: &str) -> Option<Value> {
-    request(server, "GET", path, "")
-}
+    fn describe(&self, run: &str) -> Value {
+        self.get(&format!("/api/v1/runs/{run}/describe")).unwrap()
+    }
 
-fn post(server: &Served, path: &str, body: &Value) -> Option<Value> {
-    request(server, "POST", path, &body.to_string())
-}
+    /// What a run is like, once it is closed.
+    #[track_caller]
+    fn closed(&self, run: &str) -> Value {
+        let mut told = Value::Null;
+        wait_until(&format!("{run} to close"), || {
+            told = self.describe(run);
+            told["run"].get("closed").is_some()
+        });
+        told
+    }
 
-fn request(server: &Served, method: &str, path: &str, body: &str) -> Option<Value> {
-    let mut stream = TcpStream::connect(&server.http).ok()?;
-    write!(
-        stream,
-        "{method} {path} HTTP/1.0\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        server.http,
-        body.len()
-    )
-    .ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (_, body) = answer.split_once("\r\n\r\n")?;
-    serde_json::from_str(body).ok()
+    fn get(&self, path: &str) -> Option<Value> {
+        self.request("GET", path, "")
+    }
+
+    fn request(&self, method: &str, path: &str, body: &str) -> Option<Value> {
+        let token = std::fs::read_to_string(self.project.path().join(".reflux/token"));
+        let token = token.unwrap_or_default();
+        let host = &self.server().http;
+        let mut stream = TcpStream::connect(host).ok()?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.0\r\nhost: {host}\r\nauthorization: Bearer {}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            token.trim(),
+            body.len()
+        )
+        .ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (_, body) = answer.split_once("\r\n\r\n")?;
+        serde_json::from_str(body).ok()
+    }
 }
 
 /// The same throws every time (SplitMix64).

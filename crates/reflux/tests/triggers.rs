@@ -375,7 +375,7 @@ fn schedules_are_paused_fired_changed_and_ended() {
     assert_eq!(next(&state()), 5);
 
     project.run(&["triggers", "pause", "f", "s", "--reason", "quiet"]).with_code(0);
-    assert_eq!((next(&state()), &state()[0]["schedule"]["paused"]), (0, &json!("quiet")));
+    assert_eq!((next(&state()), &state()[0]["schedule"]["pause_reason"]), (0, &json!("quiet")));
     project.run(&["triggers", "fire", "f", "s", "--data", r#"{"n": 2}"#]).with_code(0);
     let fire = served.url("/api/v1/triggers/f/s/fire");
     let post = |url: &str, body: &'static str| {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use reflux_core::Item;
+use serde_json::Value;
 
 pub use crate::holder::Mode;
 use crate::holder::{self, Holder};
@@ -175,6 +176,17 @@ impl Client {
     pub fn definition(&self, digest: &str) -> Result<Option<String>, Error> {
         match self.call(Request::Definition { digest: digest.to_owned() })? {
             Response::Definition { bytes } => Ok(bytes),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Makes a call of the API: `Service/Method`, with the JSON of its messages.
+    ///
+    /// # Errors
+    /// Those of the call.
+    pub fn api(&self, method: &str, request: Value) -> Result<Value, Error> {
+        match self.call(Request::Api { method: method.to_owned(), request })? {
+            Response::Api { response } => Ok(response),
             other => Err(unexpected(&other)),
         }
     }

@@ -6,10 +6,13 @@ use std::time::Duration;
 use reflux_nodes::{NetPolicy, NodesConfig};
 use serde::Deserialize;
 
-pub use serve::{Access, Limits, Listen, Log, Telemetry, Tls};
+pub use overlay::Setting;
+pub use serve::{Access, Limits, Listen, Log, LogFormat, Telemetry, Tls};
 
 use crate::{Error, Project};
 
+pub mod keys;
+mod overlay;
 mod serve;
 
 /// Most bytes of a configuration file.
@@ -117,16 +120,12 @@ impl TryFrom<String> for Length {
 }
 
 impl Config {
-    /// The configuration of a project; the defaults when it has no file.
+    /// The configuration of a project: its file, and the environment's settings on top.
     ///
     /// # Errors
-    /// The file cannot be read, or holds something else than a configuration.
+    /// The file cannot be read, or it or the environment holds something else than a configuration.
     pub fn load(project: &Project) -> Result<Self, Error> {
-        let path = project.config_file();
-        match read(&path)? {
-            Some(text) => Self::parse(&text, &path),
-            None => Ok(Self::default()),
-        }
+        Self::with(project, |name| std::env::var(name).ok(), &[])
     }
 
     /// Reads the text of a file.
@@ -135,13 +134,20 @@ impl Config {
     /// Says line, column and, for a misspelt key, what was probably meant.
     pub fn parse(text: &str, file: &Path) -> Result<Self, Error> {
         let config: Self = toml::from_str(text).map_err(|error| of_toml(&error, text, file))?;
-        if config.run.concurrency == 0 || !(1..=1024).contains(&config.run.partitions) {
-            return Err(Error::invalid(format!(
-                "{}: run.concurrency must be at least 1 and run.partitions from 1 to 1024",
-                file.display()
-            )));
+        config.checked(file)
+    }
+
+    fn checked(self, file: &Path) -> Result<Self, Error> {
+        let wrong = |message: &str| Err(Error::invalid(format!("{}: {message}", file.display())));
+        let Limits { connections, connections_per_address, streams, requests_per_second, .. } =
+            self.limits;
+        if self.run.concurrency == 0 || !(1..=1024).contains(&self.run.partitions) {
+            return wrong("run.concurrency must be at least 1 and run.partitions from 1 to 1024");
         }
-        Ok(config)
+        if [connections, connections_per_address, streams, requests_per_second].contains(&0) {
+            return wrong("a limit of 0 would let nobody in");
+        }
+        Ok(self)
     }
 
     /// What the built-in nodes need of it.

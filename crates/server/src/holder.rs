@@ -24,6 +24,7 @@ use gate::Gate;
 
 use crate::host::LocalHost;
 use crate::service::{self, Service};
+use crate::telemetry::Spans;
 use crate::{Config, Error, Kind, Project};
 
 /// How long a holder that leaves waits for answers that are under way.
@@ -54,11 +55,19 @@ impl Holder {
     /// # Errors
     /// The directory cannot be used: its configuration, its nodes or its data are at fault.
     pub fn take(project: &Project, mode: Mode) -> Result<Option<Self>, Error> {
+        Self::with(project, mode, &Config::load(project)?)
+    }
+
+    /// As [`Holder::take`], with a configuration that is not only the project's.
+    ///
+    /// # Errors
+    /// As [`Holder::take`].
+    pub fn with(project: &Project, mode: Mode, config: &Config) -> Result<Option<Self>, Error> {
         project.create_dir()?;
         let Some(lock) = lock(project)? else { return Ok(None) };
         // Others find the socket while the directory is recovered, and wait.
         let (listener, socket) = socket::bind(project)?;
-        let held = Self::open(project, mode, listener);
+        let held = Self::open(project, mode, config, listener);
         match held {
             Ok((service, gate)) => Ok(Some(Self { service, gate, socket, _lock: lock })),
             Err(error) => {
@@ -71,13 +80,16 @@ impl Holder {
     fn open(
         project: &Project,
         mode: Mode,
+        config: &Config,
         listener: UnixListener,
     ) -> Result<(Arc<Service>, Arc<Gate>), Error> {
-        let config = Config::load(project)?;
         let (nodes, secrets) = service::load(project)?;
         let host = LocalHost::new(nodes, secrets, config.run.concurrency)?;
         if mode == Mode::Look {
             host.hold_back();
+        }
+        if let Some(endpoint) = &config.telemetry.otlp {
+            host.trace(Spans::start(endpoint, host.handle())?);
         }
         let options = Options {
             partitions: config.run.partitions,
@@ -115,6 +127,15 @@ impl Holder {
         self.service.engine().shutdown();
         host.stop();
     }
+}
+
+/// Whether another process holds a project now.
+///
+/// # Errors
+/// The lock cannot be looked at.
+pub fn is_held(project: &Project) -> Result<bool, Error> {
+    project.create_dir()?;
+    Ok(lock(project)?.is_none())
 }
 
 /// Makes the data of a project from a backup; runs in it, and bytes that were read.

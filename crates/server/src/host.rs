@@ -12,7 +12,7 @@ pub(crate) mod outcome;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use reflux_core::{Command, EventId, RunKey};
@@ -28,6 +28,7 @@ use crate::Error;
 use crate::catalogue::Nodes;
 use crate::registry::Registry;
 use crate::secrets::Secrets;
+use crate::telemetry::Spans;
 
 /// Threads that poll nodes. Nodes wait, they do not compute: what computes for long has threads of
 /// its own.
@@ -50,6 +51,7 @@ struct Inner {
     engine: watch::Sender<Option<Engine>>,
     permits: Semaphore,
     attempts: Mutex<Attempts>,
+    spans: OnceLock<Spans>,
 }
 
 /// The attempts that were handed to this host and have not ended.
@@ -88,6 +90,7 @@ impl LocalHost {
                 usize::try_from(concurrency).unwrap_or(1).min(Semaphore::MAX_PERMITS),
             ),
             attempts: Mutex::default(),
+            spans: OnceLock::new(),
         };
         let handle = runtime.handle().clone();
         Ok(Arc::new(Self { inner: Arc::new(inner), runtime: Mutex::new(Some(runtime)), handle }))
@@ -118,6 +121,18 @@ impl LocalHost {
     /// The secrets as they are now.
     pub fn secrets(&self) -> Arc<Secrets> {
         self.inner.secrets.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sends a span for each attempt that ends from now on.
+    pub fn trace(&self, spans: Spans) {
+        // Who traces first goes on tracing.
+        drop(self.inner.spans.set(spans));
+    }
+
+    /// Tells the recorder of metrics what is read rather than counted.
+    pub fn observe(&self) {
+        #[allow(clippy::cast_precision_loss)] // At most as many as may run at once.
+        metrics::gauge!("reflux_nodes_running").set(self.running() as f64);
     }
 
     /// Attempts under way.
@@ -159,6 +174,9 @@ impl LocalHost {
     /// Stops what is under way. Its outcome is unknown to the run until another boot recovers it.
     pub fn stop(&self) {
         self.inner.engine.send_replace(None);
+        if let Some(spans) = self.inner.spans.get() {
+            spans.flush(&self.handle);
+        }
         for open in self.inner.attempts().open.values() {
             open.context.cancel();
         }

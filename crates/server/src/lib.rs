@@ -31,6 +31,7 @@ pub mod rest;
 pub mod secrets;
 pub mod service;
 pub mod story;
+pub mod telemetry;
 pub mod temporal;
 pub mod triggers;
 pub mod workers;

@@ -8,16 +8,16 @@
 //! ```
 
 use std::io::{self, BufRead, Read, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use prost::Message as _;
-use reflux_core::{Item, RunId, RunKey, Status, Timestamp};
+use reflux_core::{Item, RunId, RunKey, Status as RunStatus, Timestamp};
 use reflux_store::Summary;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::triggers::{Emitted, Overview};
 use crate::{Error, Kind, clock};
 
 /// Version of the protocol; the two sides must agree.
@@ -106,44 +106,22 @@ pub enum Request {
         /// The digest in the run's header.
         digest: String,
     },
-    /// Tell an event to the triggers that wait for it. Answer: [`Response::Emitted`].
-    Emit {
-        /// Its name.
+    /// A call of the API, by `Service/Method` and the JSON of its request: see [`crate::api`].
+    /// Answer: [`Response::Api`].
+    Api {
+        /// Such as `FlowService/DeployFlow`.
+        method: String,
+        /// The request's message.
+        request: Value,
+    },
+    /// The flows of a deployed flow's latest version. Answer: [`Response::Definition`], empty when
+    /// there is none of that name.
+    Deployed {
+        /// Name of the flow.
         name: String,
-        /// What is known of it.
-        data: Value,
-        /// Equal for repetitions of one event.
-        id: String,
     },
-    /// Every trigger. Answer: [`Response::Triggers`].
-    Triggers,
-    /// Start a run of a trigger now. Answer: [`Response::Fired`].
-    Fire {
-        /// The flow.
-        flow: String,
-        /// The trigger.
-        trigger: String,
-        /// The run's input, or the occurrence; null for a schedule's own.
-        data: Value,
-        /// Equal for repetitions of one request.
-        request_id: String,
-    },
-    /// Stop a schedule's clock. Answer: [`Response::Done`].
-    PauseTrigger {
-        /// The flow.
-        flow: String,
-        /// The trigger.
-        trigger: String,
-        /// For people.
-        reason: String,
-    },
-    /// Let a paused schedule go on. Answer: [`Response::Done`].
-    ResumeTrigger {
-        /// The flow.
-        flow: String,
-        /// The trigger.
-        trigger: String,
-    },
+    /// How the holder is. Answer: [`Response::Status`].
+    Status,
     /// A digest of everything that is known. Answer: [`Response::StateHash`].
     StateHash,
     /// Copy everything to a URL or a directory. Answer: [`Response::BackedUp`].
@@ -161,7 +139,11 @@ impl Request {
             | Self::Resolve { .. }
             | Self::Unpause { .. }
             | Self::Backup { .. } => false,
-            Self::Ping
+            // Those that are used here do nothing the second time.
+            Self::Api { .. }
+            | Self::Deployed { .. }
+            | Self::Status
+            | Self::Ping
             | Self::Start(_)
             | Self::Signal { .. }
             | Self::Cancel { .. }
@@ -169,11 +151,6 @@ impl Request {
             | Self::List(_)
             | Self::Items { .. }
             | Self::Definition { .. }
-            | Self::Emit { .. }
-            | Self::Triggers
-            | Self::Fire { .. }
-            | Self::PauseTrigger { .. }
-            | Self::ResumeTrigger { .. }
             | Self::StateHash => true,
         }
     }
@@ -208,16 +185,13 @@ pub enum Response {
     Definition {
         bytes: Option<String>,
     },
-    Emitted(Emitted),
-    Triggers {
-        triggers: Vec<Overview>,
-    },
-    Fired {
-        workflow_id: String,
-    },
     StateHash {
         hash: String,
     },
+    Api {
+        response: Value,
+    },
+    Status(Status),
     BackedUp {
         runs: u64,
         bytes: u64,
@@ -225,6 +199,29 @@ pub enum Response {
     /// To any request: the holder goes, and has done nothing; the next one is to be asked.
     Leaving,
     Error(Error),
+}
+
+/// How the holder of a directory is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its process.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// Where it serves gRPC, if it does.
+    pub grpc: Option<SocketAddr>,
+    /// Where it serves HTTP, if it does.
+    pub http: Option<SocketAddr>,
+    /// Runs that are open.
+    pub open_runs: usize,
+    /// Whether there are more.
+    pub open_runs_truncated: bool,
+    /// Nodes at work in the process.
+    pub running_nodes: usize,
+    /// Flows that are deployed, each counted once.
+    pub deployed_flows: usize,
+    /// Versions of nodes that workers serve.
+    pub registered_nodes: usize,
 }
 
 /// A run to be started.
@@ -356,18 +353,18 @@ impl Row {
 }
 
 /// Every status with its name.
-pub const STATUSES: [(Status, &str); 7] = [
-    (Status::Running, "running"),
-    (Status::Completed, "completed"),
-    (Status::Failed, "failed"),
-    (Status::Canceled, "canceled"),
-    (Status::Terminated, "terminated"),
-    (Status::TimedOut, "timed_out"),
-    (Status::ContinuedAsNew, "continued_as_new"),
+pub const STATUSES: [(RunStatus, &str); 7] = [
+    (RunStatus::Running, "running"),
+    (RunStatus::Completed, "completed"),
+    (RunStatus::Failed, "failed"),
+    (RunStatus::Canceled, "canceled"),
+    (RunStatus::Terminated, "terminated"),
+    (RunStatus::TimedOut, "timed_out"),
+    (RunStatus::ContinuedAsNew, "continued_as_new"),
 ];
 
 /// A status as it is written everywhere.
-pub fn status_name(status: Status) -> &'static str {
+pub fn status_name(status: RunStatus) -> &'static str {
     STATUSES.iter().find(|(known, _)| *known == status).map_or("unknown", |(_, name)| name)
 }
 
@@ -375,7 +372,7 @@ pub fn status_name(status: Status) -> &'static str {
 ///
 /// # Errors
 /// Names all statuses.
-pub fn status_of(name: &str) -> Result<Status, Error> {
+pub fn status_of(name: &str) -> Result<RunStatus, Error> {
     let found = STATUSES.iter().find(|(_, known)| *known == name).map(|(status, _)| *status);
     found.ok_or_else(|| {
         let names: Vec<&str> = STATUSES.iter().map(|(_, name)| *name).collect();

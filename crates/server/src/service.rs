@@ -1,13 +1,13 @@
 //! Answers requests from an engine, the same for a caller in this process and one at the socket.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use reflux_core::{
-    Command, EventId, Item, RequestCancel, Resolution as CoreResolution, RunId, Signal, Suspend,
-    Terminate, Timestamp, application_failure,
+    Command, EventId, Item, RequestCancel, Resolution as CoreResolution, RunId, Signal,
+    Status as RunStatus, Suspend, Terminate, Timestamp, application_failure,
 };
 use reflux_engine::{Change, Engine, Lane, Spec, StartFlow, WhenClosed, WhenOpen};
 use reflux_flow::graph::Bundle;
@@ -19,12 +19,13 @@ use uuid::Uuid;
 
 use crate::catalogue::Nodes;
 use crate::host::LocalHost;
+use crate::net::Addresses;
 use crate::protocol::{
-    ListRuns, NAMESPACE, Request, Resolution, Response, Row, RunRef, StartRun, WireItem,
+    ListRuns, NAMESPACE, Request, Resolution, Response, Row, RunRef, StartRun, Status, WireItem,
     status_name, status_of,
 };
 use crate::secrets::Secrets;
-use crate::triggers::{Event, Triggers};
+use crate::triggers::Triggers;
 use crate::{Config, Error, Kind, Project, clock};
 
 /// How often a follower is told that the run is still there: so that one who has gone is noticed.
@@ -41,6 +42,7 @@ pub struct Service {
     project: Project,
     identity: Arc<str>,
     triggers: Triggers,
+    serves: OnceLock<Addresses>,
 }
 
 /// Takes answers; `false` when nobody listens any more.
@@ -53,7 +55,7 @@ impl Service {
         let identity: Arc<str> = user.into();
         let triggers =
             Triggers::new(engine.clone(), host.clone(), project.clone(), identity.clone());
-        Self { engine, host, project, identity, triggers }
+        Self { engine, host, project, identity, triggers, serves: OnceLock::new() }
     }
 
     /// The engine.
@@ -84,6 +86,12 @@ impl Service {
     /// The project.
     pub fn project(&self) -> &Project {
         &self.project
+    }
+
+    /// Notes where the process serves ports.
+    pub(crate) fn serves(&self, addresses: Addresses) {
+        // A process opens its ports once.
+        let _ = self.serves.set(addresses);
     }
 
     /// Who acts here, for people.
@@ -164,25 +172,11 @@ impl Service {
             Request::Definition { digest } => {
                 Ok(Response::Definition { bytes: self.definition(&digest)? })
             }
-            Request::Emit { name, data, id } => {
-                let event = Event { name, data, id: Some(id) };
-                Ok(Response::Emitted(self.host.handle().block_on(self.triggers.emit(event))?))
+            Request::Api { method, request } => {
+                Ok(Response::Api { response: crate::api::call(self, &method, request)? })
             }
-            Request::Triggers => Ok(Response::Triggers { triggers: self.triggers.list()? }),
-            Request::Fire { flow, trigger, data, request_id } => {
-                let fired = self.triggers.fire(NAMESPACE, &flow, &trigger, data, Some(request_id));
-                let workflow_id = self.host.handle().block_on(fired)?;
-                Ok(Response::Fired { workflow_id })
-            }
-            Request::PauseTrigger { flow, trigger, reason } => {
-                let paused = self.triggers.pause(NAMESPACE, &flow, &trigger, &reason);
-                self.host.handle().block_on(paused)?;
-                Ok(Response::Done { status: "paused".to_owned() })
-            }
-            Request::ResumeTrigger { flow, trigger } => {
-                self.host.handle().block_on(self.triggers.resume(NAMESPACE, &flow, &trigger))?;
-                Ok(Response::Done { status: "running".to_owned() })
-            }
+            Request::Deployed { name } => self.deployed(&name),
+            Request::Status => self.status(),
             Request::StateHash => {
                 let hash = self.engine.state_hash()?;
                 Ok(Response::StateHash { hash: hex(&hash) })
@@ -195,6 +189,36 @@ impl Service {
                 })
             }
         }
+    }
+
+    fn deployed(&self, name: &str) -> Result<Response, Error> {
+        let registry = self.host.registry();
+        let flow = match registry.flow(NAMESPACE, name, 0) {
+            Ok(flow) => flow,
+            Err(error) if error.kind == Kind::NotFound => {
+                return Ok(Response::Definition { bytes: None });
+            }
+            Err(error) => return Err(error),
+        };
+        let bytes = registry.definition(&self.engine, &flow)?.bytes.clone();
+        Ok(Response::Definition { bytes: String::from_utf8(bytes.into()).ok() })
+    }
+
+    fn status(&self) -> Result<Response, Error> {
+        let filter = Filter { statuses: vec![RunStatus::Running], ..Filter::all(NAMESPACE) };
+        let (open, more) = self.page(&filter, None, reflux_store::PAGE_RUNS_MAX)?;
+        let serves = self.serves.get();
+        Ok(Response::Status(Status {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            grpc: serves.map(|addresses| addresses.grpc),
+            http: serves.map(|addresses| addresses.http),
+            open_runs: open.len(),
+            open_runs_truncated: more.is_some(),
+            running_nodes: self.host.running(),
+            deployed_flows: self.host.registry().flows().len(),
+            registered_nodes: self.host.registry().nodes().len(),
+        }))
     }
 
     fn start(&self, start: StartRun) -> Result<Response, Error> {

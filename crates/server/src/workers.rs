@@ -8,6 +8,8 @@
 //!
 //! Absent: tasks, polls, tokens; an activity of a code workflow passes as it is.
 
+use std::sync::Arc;
+
 use reflux_core::{
     Activity, Failure, Header, Payload, Payloads, Run, application_failure, json_payload,
 };
@@ -49,12 +51,12 @@ pub fn has_secrets(input: &Payloads) -> bool {
 ///
 /// # Errors
 /// The failure of an attempt that cannot be made: a secret is not set.
-pub fn fill(secrets: &Secrets, input: &mut Payloads) -> Result<Scrub, Failure> {
+pub fn fill(secrets: &Secrets, input: &mut Payloads) -> Result<Scrub, Arc<Failure>> {
     if !has_secrets(input) {
         return Ok(Scrub::default());
     }
     let (value, scrub) = secrets.input(input).map_err(|failure| {
-        application_failure(failure.message, failure.kind, !failure.retryable)
+        Arc::new(application_failure(failure.message, failure.kind, !failure.retryable))
     })?;
     *input = payload::of_value(&value);
     Ok(scrub)
@@ -235,7 +237,7 @@ mod tests {
         let slots = r#"[{"pointer":"/auth","parts":[{"secret":"KEY"}]}]"#;
         input.payloads[0].metadata.insert(payload::SECRETS.to_owned(), slots.into());
         let failure = fill(&Secrets::default(), &mut input).unwrap_err();
-        let Some(FailureInfo::ApplicationFailureInfo(info)) = failure.failure_info else {
+        let Some(FailureInfo::ApplicationFailureInfo(info)) = &failure.failure_info else {
             panic!()
         };
         assert_eq!((info.r#type.as_str(), info.non_retryable), ("SecretMissing", true));

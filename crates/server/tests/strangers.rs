@@ -273,7 +273,7 @@ async fn a_body_without_measure_is_not_read() {
     let packed = head("content-encoding: gzip\r\ncontent-length: 0\r\nconnection: close");
     assert_eq!(status(&raw(stand.http, packed.as_bytes()).await), 415);
     // The same by gRPC.
-    let big = frame(&vec![0; 5 << 20]);
+    let big = frame(&vec![0; 17 << 20]);
     let (code, message) = call(stand.grpc, &format!("{W}/StartWorkflowExecution"), big, None).await;
     assert_eq!(code, RESOURCE_EXHAUSTED, "{message}");
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());

@@ -59,7 +59,8 @@ fn a_repeated_request_gives_the_run_it_made() {
     served(async |mut client, _| {
         let request =
             StartWorkflowExecutionRequest { request_id: "one".into(), ..start_request("again") };
-        let first = client.api.start_workflow_execution(request.clone()).await.unwrap().into_inner();
+        let first =
+            client.api.start_workflow_execution(request.clone()).await.unwrap().into_inner();
         let again = client.api.start_workflow_execution(request).await.unwrap().into_inner();
         assert_eq!((first.started, again.started), (true, false));
         assert_eq!(first.run_id, again.run_id);
@@ -72,7 +73,10 @@ fn a_run_goes_through_workflow_tasks_and_activities() {
         let run_id = client.start("order").await;
         let task = client.poll().await;
         assert_eq!(task.workflow_execution.clone().unwrap(), execution("order", &run_id));
-        assert_eq!((task.attempt, task.previous_started_event_id, task.started_event_id), (1, 0, 3));
+        assert_eq!(
+            (task.attempt, task.previous_started_event_id, task.started_event_id),
+            (1, 0, 3)
+        );
         assert_eq!(
             kinds(&task.history),
             [
@@ -120,10 +124,8 @@ fn tokens_that_are_forged_foreign_or_used_up_are_refused() {
             .collect();
         wrong.extend([vec![1], vec![0; 40], b"task".to_vec(), task.task_token[..20].to_vec()]);
         for token in wrong {
-            let forged = PollWorkflowTaskQueueResponse {
-                task_token: token.into(),
-                ..Default::default()
-            };
+            let forged =
+                PollWorkflowTaskQueueResponse { task_token: token.into(), ..Default::default() };
             let refused = client.complete(&forged, vec![]).await.unwrap_err();
             assert_eq!(refused.code(), Code::NotFound, "{refused:?}");
         }
@@ -155,7 +157,7 @@ fn tokens_that_are_forged_foreign_or_used_up_are_refused() {
 fn polls_answer_empty_in_time_and_at_once_when_the_server_stops() {
     served(async |mut client, stop| {
         let begun = Instant::now();
-        let request = with_timeout(client.poll_request(QUEUE), Duration::from_millis(500));
+        let request = with_timeout(client.poll_request(QUEUE), Duration::from_secs(5));
         let nothing = client.api.poll_workflow_task_queue(request).await.unwrap().into_inner();
         assert_eq!(nothing, PollWorkflowTaskQueueResponse::default());
         assert!(begun.elapsed() < Duration::from_secs(30));
@@ -232,8 +234,12 @@ fn a_history_is_read_in_pages_forwards_and_backwards() {
                 maximum_page_size: 5,
                 next_page_token: token.clone().into(),
             };
-            let page =
-                client.api.get_workflow_execution_history_reverse(request).await.unwrap().into_inner();
+            let page = client
+                .api
+                .get_workflow_execution_history_reverse(request)
+                .await
+                .unwrap()
+                .into_inner();
             back.extend(page.history.unwrap().events.iter().map(|event| event.event_id));
             token = page.next_page_token.to_vec();
             if token.is_empty() {
@@ -296,7 +302,10 @@ fn attempts_of_a_task_after_the_first_travel_behind_the_history() {
         let second = client.poll().await;
         assert_eq!((second.attempt, second.started_event_id), (2, 6));
         let events = decode(&second.history);
-        assert_eq!(events.iter().map(|event| event.event_id).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(
+            events.iter().map(|event| event.event_id).collect::<Vec<_>>(),
+            [1, 2, 3, 4, 5, 6]
+        );
         assert_eq!(events[5].event_type(), EventType::WorkflowTaskStarted);
         client.fail(&second).await.unwrap();
 
@@ -351,7 +360,10 @@ fn an_end_that_has_not_seen_everything_is_unhandled() {
         let task = client.poll().await;
         client.signal("unhandled").await.unwrap();
         let refused = client.complete(&task, vec![complete_run()]).await.unwrap_err();
-        assert_eq!((refused.code(), refused.message()), (Code::InvalidArgument, "UnhandledCommand"));
+        assert_eq!(
+            (refused.code(), refused.message()),
+            (Code::InvalidArgument, "UnhandledCommand")
+        );
         let task = client.poll().await;
         assert!(kinds(&task.history).contains(&EventType::WorkflowExecutionSignaled));
         client.complete(&task, vec![complete_run()]).await.unwrap();
@@ -665,14 +677,6 @@ fn what_is_not_built_says_so() {
             client.api.update_workflow_execution(update).await.unwrap_err(),
             client.api.reset_workflow_execution(reset).await.unwrap_err(),
             client.api.start_workflow_execution(cron).await.unwrap_err(),
-            client
-                .api
-                .register_namespace(RegisterNamespaceRequest {
-                    namespace: "new".into(),
-                    ..Default::default()
-                })
-                .await
-                .unwrap_err(),
             client.api.create_schedule(CreateScheduleRequest::default()).await.unwrap_err(),
         ] {
             assert_eq!(refused.code(), Code::Unimplemented, "{refused:?}");
@@ -682,6 +686,38 @@ fn what_is_not_built_says_so() {
         let can = system.capabilities.unwrap();
         assert!(can.sdk_metadata && can.eager_workflow_start);
         assert!(!can.supports_schedules && !can.nexus && !can.build_id_based_versioning);
+    });
+}
+
+#[test]
+fn namespaces_are_registered_once_and_keep_their_runs_apart() {
+    served(async |mut client, _| {
+        let request = RegisterNamespaceRequest {
+            namespace: "team".into(),
+            description: "ours".into(),
+            ..Default::default()
+        };
+        client.api.register_namespace(request.clone()).await.unwrap();
+        let again = client.api.register_namespace(request).await.unwrap_err();
+        assert_eq!(again.code(), Code::AlreadyExists);
+        let reserved =
+            RegisterNamespaceRequest { namespace: "reflux-system".into(), ..Default::default() };
+        client.api.register_namespace(reserved).await.unwrap_err();
+        let request = ListNamespacesRequest::default();
+        let all = client.api.list_namespaces(request).await.unwrap().into_inner().namespaces;
+        let names: Vec<_> = all.iter().map(|it| it.namespace_info.clone().unwrap().name).collect();
+        assert_eq!(names, ["default", "team"]);
+
+        let there =
+            StartWorkflowExecutionRequest { namespace: "team".into(), ..start_request("same") };
+        client.api.start_workflow_execution(there).await.unwrap();
+        assert!(client.signal("same").await.is_err(), "it is in another namespace");
+        let list = ListWorkflowExecutionsRequest {
+            namespace: "reflux-system".into(),
+            ..Default::default()
+        };
+        let hidden = client.api.list_workflow_executions(list).await.unwrap_err();
+        assert_eq!(hidden.code(), Code::NotFound);
     });
 }
 
@@ -699,6 +735,7 @@ fn a_queue_shows_who_polls_it() {
         while pollers.is_empty() {
             let described = client.api.describe_task_queue(request.clone()).await.unwrap();
             pollers = described.into_inner().pollers;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(pollers[0].identity, "tester");
         client.start("polled").await;
@@ -743,6 +780,9 @@ impl Client {
             query: Some(WorkflowQuery { query_type: "state".into(), ..Default::default() }),
             ..Default::default()
         };
-        self.api.query_workflow(request).await.map(|answer| answer.into_inner().query_result.unwrap())
+        self.api
+            .query_workflow(request)
+            .await
+            .map(|answer| answer.into_inner().query_result.unwrap())
     }
 }

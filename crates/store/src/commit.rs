@@ -9,8 +9,9 @@ use reflux_proto::reflux::v1::Blob;
 use crate::blobs;
 use crate::error::Error;
 use crate::rows::address::{Address, Workflow};
+use crate::rows::calendar::{DUE, EXPIRY};
 use crate::rows::meta::{self, Meta};
-use crate::rows::{current, due, expiry, items, run_id, started, summary, waiting, working};
+use crate::rows::{current, items, run_id, started, summary, waiting, working};
 use crate::summary::{Indexed, Summary};
 use crate::table::Batch;
 use crate::view::View;
@@ -163,18 +164,18 @@ pub(crate) fn write_indexes(
 ) -> Result<(), Error> {
     if before.due != now.due {
         if let Some(when) = before.due {
-            due::delete(batch, when, run);
+            DUE.delete(batch, when, run);
         }
         if let Some(when) = now.due {
-            due::put(batch, when, run, &now.key)?;
+            DUE.put(batch, when, run, &now.key)?;
         }
     }
     if before.expires != now.expires {
         if let Some(when) = before.expires {
-            expiry::delete(batch, when, run);
+            EXPIRY.delete(batch, when, run);
         }
         if let Some(when) = now.expires {
-            expiry::put(batch, when, run, &now.key)?;
+            EXPIRY.put(batch, when, run, &now.key)?;
         }
     }
     for gone in before.waiting.iter().filter(|it| !now.waiting.contains(it)) {
@@ -202,10 +203,10 @@ fn retire(view: &View, batch: &mut Batch, run: Address) -> Result<bool, Error> {
     started::delete(batch, &gone.key.namespace, gone.started, run);
     run_id::delete(batch, run);
     if let Some(when) = gone.due {
-        due::delete(batch, when, run);
+        DUE.delete(batch, when, run);
     }
     if let Some(when) = gone.expires {
-        expiry::delete(batch, when, run);
+        EXPIRY.delete(batch, when, run);
     }
     if gone.working {
         working::delete(batch, run);

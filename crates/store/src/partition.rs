@@ -1,20 +1,17 @@
 //! One partition: a single writer commits, anybody reads.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use bytes::Bytes;
-use reflux_core::{RunId, RunKey, Timestamp};
 
 use crate::blobs;
 use crate::commit::{self, Changes};
 use crate::error::Error;
-use crate::list::{Filter, Page, Position};
 use crate::rows::{self, meta};
 use crate::store::References;
-use crate::summary::{Current, Digest, QueueDigest, Summary};
+use crate::summary::Digest;
 use crate::table::{Batch, Rows, Table};
-use crate::view::{Items, View};
+use crate::view::View;
 
 /// Payloads collected in one batch, so that the writer waits microseconds for it.
 const COLLECT_BLOBS_MAX: usize = 64;
@@ -115,6 +112,14 @@ impl Partition {
         }
     }
 
+    /// See [`View::state_hash`]: of one moment, while others write.
+    ///
+    /// # Errors
+    /// As [`View::applied`].
+    pub fn state_hash(&self) -> Result<Digest, Error> {
+        self.view().state_hash()
+    }
+
     /// Takes away the payloads that nothing in the view refers to and that no record has brought
     /// lately ([`BLOB_GRACE_RECORDS`](crate::BLOB_GRACE_RECORDS)). Called after a snapshot of the
     /// view; returns how many went.
@@ -173,121 +178,11 @@ impl Partition {
     }
 }
 
-/// The reads of [`View`], of the present.
-impl Partition {
-    /// See [`View::items`].
-    ///
-    /// # Errors
-    /// As [`View::applied`], as all of these.
-    pub fn items(&self, run: &RunKey, from: u64) -> Result<Items, Error> {
-        self.inner.now.items(run, from)
-    }
+/// Its reads are those of [`View`], of the present.
+impl Deref for Partition {
+    type Target = View;
 
-    /// See [`View::summary`].
-    ///
-    /// # Errors
-    /// As [`View::applied`].
-    pub fn summary(&self, run: &RunKey) -> Result<Option<Summary>, Error> {
-        self.inner.now.summary(run)
-    }
-
-    /// See [`View::find`].
-    ///
-    /// # Errors
-    /// As [`View::applied`].
-    pub fn find(&self, namespace: &str, run_id: RunId) -> Result<Option<Summary>, Error> {
-        self.inner.now.find(namespace, run_id)
-    }
-
-    /// See [`View::current`].
-    ///
-    /// # Errors
-    /// As [`View::applied`].
-    pub fn current(&self, namespace: &str, workflow_id: &str) -> Result<Option<Current>, Error> {
-        self.inner.now.current(namespace, workflow_id)
-    }
-
-    /// See [`View::due`].
-    ///
-    /// # Errors
-    /// As [`View::applied`].
-    pub fn due(
-        &self,
-        up_to: Timestamp,
-        after: Option<&(Timestamp, RunKey)>,
-        limit: usize,
-    ) -> Result<Vec<(Timestamp, RunKey)>, Error> {
-        self.inner.now.due(up_to, after, limit)
-    }
-
-    /// See [`View::expiring`].
-    ///
-    /// # Errors
-    /// As [`View::applied`].
-    pub fn expiring(
-        &self,
-        up_to: Timestamp,
-        after: Option<&(Timestamp, RunKey)>,
-        limit: usize,
-    ) -> Result<Vec<(Timestamp, RunKey)>, Error> {
-        self.inner.now.expiring(up_to, after, limit)
-    }
-
-    /// See [`View::working`].
-    ///
-    /// # Errors
-    /// As [`View::applied`].
-    pub fn working(&self, after: Option<&RunKey>, limit: usize) -> Result<Vec<RunKey>, Error> {
-        self.inner.now.working(after, limit)
-    }
-
-    /// See [`View::waiting`].
-    ///
-    /// # Errors
-    /// As [`View::applied`].
-    pub fn waiting(
-        &self,
-        queue: &QueueDigest,
-        after: Option<&Bytes>,
-        limit: usize,
-    ) -> Result<Vec<(Bytes, RunKey)>, Error> {
-        self.inner.now.waiting(queue, after, limit)
-    }
-
-    /// See [`View::list`].
-    ///
-    /// # Errors
-    /// As [`View::applied`].
-    pub fn list(
-        &self,
-        filter: &Filter,
-        after: Option<Position>,
-        limit: usize,
-    ) -> Result<Page, Error> {
-        self.inner.now.list(filter, after, limit)
-    }
-
-    /// See [`View::blob`].
-    ///
-    /// # Errors
-    /// As [`View::blob`].
-    pub fn blob(&self, digest: &Digest) -> Result<Option<Bytes>, Error> {
-        self.inner.now.blob(digest)
-    }
-
-    /// See [`View::has_blob`].
-    ///
-    /// # Errors
-    /// As [`View::applied`].
-    pub fn has_blob(&self, digest: &Digest) -> Result<bool, Error> {
-        self.inner.now.has_blob(digest)
-    }
-
-    /// See [`View::state_hash`].
-    ///
-    /// # Errors
-    /// As [`View::applied`].
-    pub fn state_hash(&self) -> Result<Digest, Error> {
-        self.view().state_hash()
+    fn deref(&self) -> &View {
+        &self.inner.now
     }
 }

@@ -8,7 +8,8 @@ use reflux_core::{RunId, RunKey, Timestamp};
 use crate::error::Error;
 use crate::list::{self, Filter, Page, Position};
 use crate::rows::address::{Address, Workflow};
-use crate::rows::{blob, current, due, expiry, items, meta, run_id, summary, waiting, working};
+use crate::rows::calendar::{DUE, EXPIRY};
+use crate::rows::{blob, current, items, meta, run_id, summary, waiting, working};
 use crate::store::References;
 use crate::summary::{Current, Digest, QueueDigest, Summary};
 use crate::table::{Range, Rows};
@@ -126,8 +127,8 @@ impl View {
         limit: usize,
     ) -> Result<Vec<(Timestamp, RunKey)>, Error> {
         let after = after.map(|(when, run)| (*when, Address::of(run)));
-        let (from, to) = due::range(after, up_to);
-        self.take(from, to, limit, due::decode)
+        let (from, to) = DUE.range(after, up_to);
+        self.take(from, to, limit, |key, value| DUE.decode(key, value))
     }
 
     /// Closed runs whose retention was over at `up_to`, in that order, behind `after`.
@@ -141,8 +142,8 @@ impl View {
         limit: usize,
     ) -> Result<Vec<(Timestamp, RunKey)>, Error> {
         let after = after.map(|(when, run)| (*when, Address::of(run)));
-        let (from, to) = expiry::range(after, up_to);
-        self.take(from, to, limit, expiry::decode)
+        let (from, to) = EXPIRY.range(after, up_to);
+        self.take(from, to, limit, |key, value| EXPIRY.decode(key, value))
     }
 
     /// Runs with effects to run again after a boot, behind `after`.

@@ -144,7 +144,8 @@ export class Client {
 
   /** Runs, newest first. */
   async *runs(filter: { flow?: string; text?: string } = {}): AsyncGenerator<Run> {
-    for await (const message of this.#pages("/api/v1/runs", "runs", filter)) yield runOf(message);
+    const pages = this.#pages("/api/v1/runs", "runs", filter, this.#namespace);
+    for await (const message of pages) yield runOf(message);
   }
 
   /** Wait until a run closes; its output. Throws `RunFailed`. */
@@ -215,21 +216,27 @@ export class Client {
 
   /** Make a node known that workers serve. The same again does nothing. */
   async registerNode(manifest: Manifest, taskQueue = ""): Promise<void> {
-    await this.#post("/api/v1/nodes", { manifest: manifest as unknown as Json, taskQueue });
+    const body = { manifest: manifest as unknown as Json, task_queue: taskQueue };
+    await this.#patiently("POST", "/api/v1/nodes", JSON.stringify(body));
   }
 
   /** Every node in every version, by name. */
   nodes(filter: { text?: string } = {}): AsyncGenerator<Message> {
-    return this.#pages("/api/v1/nodes", "nodes", filter);
+    return this.#pages("/api/v1/nodes", "nodes", filter, "");
   }
 
-  async *#pages(path: string, field: string, filter: { [name: string]: string }): AsyncGenerator<Message> {
-    let pageToken = "";
+  async *#pages(
+    path: string,
+    field: string,
+    filter: { [name: string]: string },
+    namespace: string,
+  ): AsyncGenerator<Message> {
+    let page_token = "";
     do {
-      const answer = await this.#get(path, { ...filter, pageToken });
+      const answer = await this.#get(path, { ...filter, namespace, page_token });
       yield* (answer[field] ?? []) as Message[];
-      pageToken = (answer.nextPageToken ?? "") as string;
-    } while (pageToken !== "");
+      page_token = (answer.next_page_token ?? "") as string;
+    } while (page_token !== "");
   }
 
   async #get(path: string, query: { [name: string]: string } = {}): Promise<Message> {
@@ -276,10 +283,14 @@ export class Client {
           const lines = text.slice(0, end).split("\n");
           text = text.slice(end + 2);
           const data = lines.filter((line) => line.startsWith("data:")).map((line) => line.slice(5));
-          if (data.length > 0) yield JSON.parse(data.join("\n")) as Message;
+          if (data.length === 0) continue;
+          const message = JSON.parse(data.join("\n")) as Message;
+          if (message.error !== undefined) throw errorOf(message, "unavailable");
+          yield message;
         }
       }
     } catch (error) {
+      if (error instanceof RefluxError) throw error;
       throw new RefluxError("unavailable", `the stream broke off: ${String(error)}`);
     } finally {
       abort.abort();
@@ -312,9 +323,12 @@ function answerOf(response: Response, text: string): Message {
     // what is no JSON is told by its status
   }
   if (response.ok) return answer;
+  throw errorOf(answer, response.status >= 500 ? "unavailable" : String(response.status));
+}
+
+function errorOf(answer: Message, code: string): RefluxError {
   const error = (answer.error ?? {}) as { code?: string; message?: string; suggestion?: string };
-  const code = error.code ?? (response.status >= 500 ? "unavailable" : String(response.status));
-  throw new RefluxError(code, error.message ?? `HTTP ${response.status}`, error.suggestion ?? "");
+  return new RefluxError(error.code ?? code, error.message ?? `HTTP ${code}`, error.suggestion ?? "");
 }
 
 function runOf(json: Json | undefined): Run {
@@ -323,15 +337,15 @@ function runOf(json: Json | undefined): Run {
   const number = (name: string) => (message[name] ?? 0) as number;
   return {
     namespace: text("namespace"),
-    workflowId: text("workflowId"),
-    runId: text("runId"),
+    workflowId: text("workflow_id"),
+    runId: text("run_id"),
     flow: text("flow"),
     status: text("status").replace("RUN_STATUS_", "").toLowerCase() as RunStatus,
     ...(message.started == null ? {} : { started: new Date(text("started")) }),
     ...(message.closed == null ? {} : { closed: new Date(text("closed")) }),
-    progressPercent: number("progressPercent"),
-    stepsDone: number("stepsDone"),
-    stepsTotal: number("stepsTotal"),
+    progressPercent: number("progress_percent"),
+    stepsDone: number("steps_done"),
+    stepsTotal: number("steps_total"),
     error: text("error"),
   };
 }
@@ -341,7 +355,7 @@ function updateOf(message: Message, after: number): Update {
     sequence: (message.sequence ?? after) as number,
     entries: (message.entries ?? []) as Message[],
     run: runOf(message.run),
-    currentSteps: (message.currentSteps ?? []) as string[],
+    currentSteps: (message.current_steps ?? []) as string[],
     closed: message.closed === true,
   };
 }

@@ -203,7 +203,7 @@ function failureOf(error: unknown, report: Report | undefined): ApplicationFailu
     nonRetryable: !failure.retryable,
     details: carried,
     ...(failure.retryAfterMs === undefined ? {} : { nextRetryDelay: failure.retryAfterMs }),
-    ...(error instanceof Error ? { cause: error } : {}),
+    ...(error instanceof Error && !(error instanceof Failure) ? { cause: error } : {}),
   });
 }
 

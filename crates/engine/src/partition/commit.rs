@@ -180,6 +180,10 @@ impl Partition {
         if execution.has_more() {
             self.ask_for(&key, Ask::Advance { run_id: key.run_id });
         }
+        if step.first_ordinal == 0 {
+            // Said when it was decided too, but the store may have caught up with the run before.
+            self.cache.set_current(&Lane::of(&key), key.run_id);
+        }
         self.cache.put(execution, changes.applied);
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use reflux_core::{Command, Context, Message, Run, RunId, Status, Terminate};
+use reflux_core::{Command, Context, Message, Rejection, Run, RunId, Status, Terminate};
 use reflux_store::Summary;
 
 use super::{Partition, RECORD_BYTES_SOFT, is_essential, own_run};
@@ -36,12 +36,26 @@ impl Default for Building {
 /// What a lane decided for a record, and who waits for that.
 pub(super) struct Decided {
     pub lane: Lane,
-    /// Runs that go on with the record.
+    /// Runs that go on with the record; of new ones the current one is the last.
     pub changed: Vec<(Execution, Step)>,
     /// Runs that were only looked at.
     pub unchanged: Vec<Execution>,
     pub replies: Vec<(Reply, Verdict)>,
 }
+
+/// What closing a lane came to.
+enum Closed {
+    Unchanged,
+    Changed,
+    /// Nothing is appended; its runs are to be read again.
+    TooLarge,
+}
+
+/// Bytes of items in one record: the rest is for names and, in a record without blobs, to spare.
+const ITEMS_BYTES_MAX: usize = reflux_log::RECORD_BYTES_MAX - 32 * 1024;
+
+/// Bytes that frame an item in a record.
+const FRAME_BYTES: usize = 8;
 
 /// What a request came to: which run, and whether it was there already. Told when the record is
 /// durable, a refusal too: it may be due to what is not durable yet.
@@ -51,6 +65,31 @@ impl Decided {
     fn run(&self, run_id: RunId) -> Option<&Run> {
         let changed = self.changed.iter().map(|(execution, _)| execution);
         changed.chain(&self.unchanged).map(Execution::run).find(|run| run.key.run_id == run_id)
+    }
+
+    /// Bytes of its items in a record.
+    fn bytes(&self) -> usize {
+        self.changed.iter().map(|(_, step)| step.bytes + FRAME_BYTES * step.encoded.len()).sum()
+    }
+
+    /// It is more than a record holds: nothing of it is appended. Who asked alone asked for too
+    /// much; several may have been too many together.
+    fn refuse(&mut self) {
+        let given = u64::try_from(self.bytes()).unwrap_or(u64::MAX);
+        let max = u64::try_from(ITEMS_BYTES_MAX).unwrap_or(u64::MAX);
+        let alone = self.replies.len() == 1;
+        for (reply, verdict) in std::mem::take(&mut self.replies) {
+            reply(Err(match verdict {
+                Err(error) => error,
+                Ok(_) if alone => Error::Rejected(Rejection::LimitExceeded {
+                    what: "bytes of what is decided at once",
+                    given,
+                    max,
+                    advice: "decide less at a time, or pass large values as payloads",
+                }),
+                Ok(_) => Error::Unavailable("too much was asked of one run at once".into()),
+            }));
+        }
     }
 
     /// Tells everybody who waits, now that all of it is durable.
@@ -82,10 +121,19 @@ impl Partition {
                 return false;
             }
         }
+        // The last lane may be one too many.
+        let full = building.bytes > ITEMS_BYTES_MAX && building.lanes.len() > 1;
+        let last = full.then(|| building.lanes.pop()).flatten();
         if building.lanes.is_empty() {
             return false;
         }
+        let essential = building.essential;
+        building.bytes = building.lanes.iter().map(Decided::bytes).sum();
         self.append(building);
+        if let Some(last) = last {
+            let bytes = last.bytes();
+            self.append(Building { lanes: vec![last], bytes, essential, ..Building::default() });
+        }
         true
     }
 
@@ -126,13 +174,23 @@ impl Partition {
             tracing::error!(workflow_id = %lane.workflow_id, "a command failed half way; its runs are read again");
             self.cache.forget(lane);
             own.into_iter().for_each(|run| self.stall(run));
-            for (reply, _) in replies {
-                reply(Err(Error::Unavailable("the command could not be carried out".into())));
+            for (reply, verdict) in replies {
+                let lost = || Error::Unavailable("the command could not be carried out".into());
+                reply(Err(verdict.err().unwrap_or_else(lost)));
             }
             false
         } else {
-            self.close_lane(lane, deciding, replies, building)
+            match self.close_lane(lane, deciding, replies, building) {
+                Closed::Unchanged => false,
+                Closed::Changed => true,
+                Closed::TooLarge => {
+                    self.cache.forget(lane);
+                    own.into_iter().for_each(|run| self.stall(run));
+                    false
+                }
+            }
         };
+        building.bytes = building.lanes.iter().map(Decided::bytes).sum();
         if let Some(waiting) = self.lanes.get_mut(lane) {
             waiting.held = changed;
             for request in left.into_iter().rev() {
@@ -385,20 +443,22 @@ impl Partition {
         }
     }
 
-    /// Puts what a lane decided into the record; `false` when it decided nothing.
+    /// Puts what a lane decided into the record.
     fn close_lane(
         &mut self,
         lane: &Lane,
         deciding: BTreeMap<RunId, Deciding>,
         replies: Vec<(Reply, Verdict)>,
         building: &mut Building,
-    ) -> bool {
+    ) -> Closed {
         let (changed, unchanged) = (Vec::new(), Vec::new());
         let mut decided = Decided { lane: lane.clone(), changed, unchanged, replies };
+        let current = self.cache.current(lane);
+        let (mut blobs, mut specs) = (Blobs::default(), Vec::new());
         for (_, run) in deciding {
             let is_clean = run.is_clean();
-            building.specs.extend(run.new_specs());
-            let (execution, step) = run.finish(&mut building.blobs, &mut self.scratch);
+            specs.extend(run.new_specs());
+            let (execution, step) = run.finish(&mut blobs, &mut self.scratch);
             if !is_clean {
                 decided.changed.push((execution, step));
                 continue;
@@ -416,10 +476,17 @@ impl Partition {
         if decided.changed.is_empty() {
             decided.reply();
             decided.unchanged.into_iter().for_each(|execution| self.cache.put_back(execution));
-            return false;
+            return Closed::Unchanged;
         }
+        if decided.bytes() > ITEMS_BYTES_MAX {
+            decided.refuse();
+            return Closed::TooLarge;
+        }
+        decided.changed.sort_by_key(|(run, _)| Some(run.run().key.run_id) == current);
         building.lanes.push(decided);
-        true
+        building.blobs.new.extend(blobs.new);
+        building.specs.extend(specs);
+        Closed::Changed
     }
 
     fn context(&mut self) -> Context {

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use reflux_core::{
     AttemptRef, Command, CompleteTask, Decision, EffectClass, EventId, Payloads, Priority, RunId,
-    RunKey, ScheduleActivity, Signal, Start, Sticky, Worker, WorkflowTask,
+    RunKey, ScheduleActivity, Signal, Start, Status, Sticky, Worker, WorkflowTask,
 };
 use reflux_engine::{
-    Answer, Ask, Attempt, Engine, Error, Host, LOCAL_QUEUE, Lane, NewRun, Offer, Options, Queue,
-    QueueKind, WhenClosed, WhenOpen,
+    Answer, Ask, Attempt, Engine, Error, Host, LOCAL_QUEUE, Lane, NewRun, Offer, OpenQuery,
+    Options, Queue, QueueKind, WhenClosed, WhenOpen,
 };
 use reflux_flow::graph::NodeRef;
 use reflux_flow::{NodePolicy, Policies};
@@ -49,6 +49,7 @@ pub struct Task {
     pub run: RunKey,
     pub scheduled: EventId,
     pub attempt: u32,
+    pub queries: Vec<OpenQuery>,
 }
 
 impl Drop for Code {
@@ -142,6 +143,20 @@ impl Code {
         self.poll(name, QueueKind::Activity).await
     }
 
+    /// Polls, claims and completes a workflow task.
+    pub async fn decide(&self, decisions: Vec<Decision>) {
+        let task = self.task("tasks").await;
+        self.complete_task(&task, decisions).await.unwrap();
+    }
+
+    pub async fn status(&self, run: &RunKey) -> Status {
+        self.engine.look(Lane::of(run), Some(run.run_id), |run| run.status).await.unwrap()
+    }
+
+    pub async fn signals(&self, run: &RunKey) -> u64 {
+        self.engine.look(Lane::of(run), Some(run.run_id), |run| run.signals).await.unwrap()
+    }
+
     pub async fn signal(&self, run: &RunKey, name: &str) {
         let signal = Signal { name: name.into(), ..Signal::default() };
         self.command(run, Command::Signal(signal)).await.unwrap();
@@ -185,11 +200,17 @@ impl Code {
             request_id: request_id.into(),
         };
         let ask = Ask::Command { run_id: Some(run.run_id), first_run: None, command };
+        let engine = self.engine.clone();
         self.engine
-            .ask(Lane::of(run), ask, |answer, run| {
+            .ask(Lane::of(run), ask, move |answer, run| {
                 let WorkflowTask::Started(started) = &run.task else { panic!("not started") };
                 let task = &started.task;
-                Task { run: answer.run.clone(), scheduled: task.scheduled, attempt: task.attempt }
+                Task {
+                    run: answer.run.clone(),
+                    scheduled: task.scheduled,
+                    attempt: task.attempt,
+                    queries: engine.attach_queries(run),
+                }
             })
             .await
     }

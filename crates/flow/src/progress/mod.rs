@@ -10,6 +10,7 @@
 
 mod activation;
 mod agenda;
+mod approval;
 mod mark;
 mod observe;
 mod spawn;

@@ -15,7 +15,8 @@ use crate::template::Template;
 
 use super::fields::{Fields, Reader};
 use super::link::Bounds;
-use super::{Parsed, STEPS_MAX, parameters, reflux, routed, step, triggers};
+use super::wait::wait;
+use super::{Parsed, STEPS_MAX, parameters, reflux, routed, triggers};
 
 /// Node types that only mark where branches begin, split or meet.
 const PASS_TYPES: &[&str] =
@@ -471,7 +472,7 @@ fn action(
                 reader.error("missing", "a node of type `wait` needs `duration`, `until`, `signal` or `approval` in its `data`", doc.span);
                 return None;
             };
-            step::wait(&input, path, reader).map(Action::Wait)
+            wait(&input, path, reader).map(Action::Wait)
         }
         "approval" => {
             let title = data.and_then(|d| d.get("title").or_else(|| d.get("label")));

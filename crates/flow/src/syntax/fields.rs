@@ -108,10 +108,15 @@ impl Reader<'_> {
                 return None;
             }
         };
-        match (self.compile)(&source, span) {
+        self.expression(&source, span)
+    }
+
+    /// An expression whose text stands at `span`, or was put together from what stands there.
+    pub(crate) fn expression(&mut self, source: &str, span: Span) -> Option<Expr> {
+        match (self.compile)(source, span) {
             Ok(expr) => Some(expr),
             Err(error) => {
-                self.problems.push(expression_problem(&error, &source, span));
+                self.problems.push(expression_problem(&error, source, span));
                 None
             }
         }

@@ -10,6 +10,7 @@ use crate::span::{Span, Spans};
 
 use super::fields::{Fields, Reader};
 use super::link::{Bounds, link};
+use super::route::rules;
 use super::{Parsed, STEPS_MAX, parameters, routed, step, triggers};
 
 /// Reads a flow; problems stay in the reader. `name` is what an embedded flow is called.
@@ -37,7 +38,7 @@ pub(crate) fn parse(doc: &Doc, name: Option<&str>, reader: &mut Reader<'_>) -> R
     flow.output =
         fields.take(&["output", "outputs"], reader).map(|e| reader.template(&e.value, "output"));
     if let Some(entry) = fields.take(&["on_failure", "on_error"], reader) {
-        flow.on_failure = step::rules(&entry.value, "on_failure", reader);
+        flow.on_failure = rules(&entry.value, "on_failure", reader);
     }
     let embedded =
         fields.take(&["flows"], reader).map(|e| flows(&e.value, reader)).unwrap_or_default();

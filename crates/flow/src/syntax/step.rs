@@ -1,40 +1,21 @@
 //! One step, in the words of either step syntax.
 
-use std::time::Duration;
-
 use crate::diagnostic::Diagnostic;
 use crate::document::{Doc, Entry, Node};
-use crate::graph::{
-    Action, Compensation, ForEach, Join, NodeRef, OutputField, Retry, Rule, Step, StepId, Wait,
-};
-use crate::name::{check_node_name, check_step_id, check_title, suggest};
+use crate::graph::{Action, Compensation, ForEach, Join, NodeRef, OutputField, Step, StepId};
+use crate::name::{check_node_name, check_step_id, suggest};
 use crate::template::Template;
 
 use super::fields::{Fields, Reader};
 use super::link::{Bounds, VISITS_MAX};
+use super::retry::retry;
+use super::route::{on, targets};
+use super::wait::wait;
 
 /// Items of a fan-out that run at once when the author does not say.
 pub const CONCURRENCY_DEFAULT: u32 = 16;
-/// First wait of a retry that does not say: as Temporal's.
-const RETRY_INITIAL: Duration = Duration::from_secs(1);
-/// Growth of the waits: as Temporal's.
-const RETRY_COEFFICIENT: f64 = 2.0;
-/// Longest wait: as Temporal's, a hundred times the first.
-const RETRY_MAXIMUM: Duration = Duration::from_secs(100);
 /// Most items that may run at once: each is a pending activity of the run.
 pub const CONCURRENCY_MAX: u32 = 10_000;
-
-impl Retry {
-    /// So many retries after the first attempt, with growing waits.
-    pub fn times(retries: u32) -> Self {
-        Self::Exponential {
-            attempts: retries.saturating_add(1),
-            initial: RETRY_INITIAL,
-            coefficient: RETRY_COEFFICIENT,
-            maximum: RETRY_MAXIMUM,
-        }
-    }
-}
 
 /// Reads a step. `None` when it has no usable id.
 pub(crate) fn step(doc: &Doc, reader: &mut Reader<'_>) -> Option<(Step, Bounds)> {
@@ -243,87 +224,6 @@ pub(crate) fn node_ref(doc: &Doc, reader: &mut Reader<'_>) -> Option<NodeRef> {
     Some(NodeRef { name: name.to_owned(), version: version.map(str::to_owned) })
 }
 
-pub(crate) fn wait(doc: &Doc, path: &str, reader: &mut Reader<'_>) -> Option<Wait> {
-    let place = format!("{path}/wait");
-    reader.spans.put(&place, doc.span);
-    if doc.entries().is_none() {
-        return duration_template(doc, &place, reader).map(Wait::Duration);
-    }
-    let mut fields = Fields::of(doc, "wait", reader)?;
-    let duration = fields.take(&["duration", "for", "seconds"], reader);
-    let until = fields.take(&["until"], reader);
-    let signal = fields.take(&["signal"], reader);
-    let approval = fields.take(&["approval"], reader);
-    let timeout =
-        fields.take(&["timeout"], reader).and_then(|e| reader.limit(&e.value, "a timeout"));
-    fields.finish(reader);
-    let given: Vec<&Entry> = [duration, until, signal, approval].into_iter().flatten().collect();
-    if given.len() != 1 {
-        reader.error(
-            "wait",
-            "wait for one of `duration`, `until`, `signal` and `approval`",
-            doc.span,
-        );
-        return None;
-    }
-    if let Some(entry) = duration {
-        return duration_template(&entry.value, &place, reader).map(Wait::Duration);
-    }
-    if let Some(entry) = until {
-        let template = reader.template(&entry.value, &place);
-        if let Some(value) = template.as_literal()
-            && let Err(why) = crate::duration::moment_of(value)
-        {
-            reader.error("duration", why, entry.value.span);
-        }
-        return Some(Wait::Until(template));
-    }
-    if let Some(entry) = signal {
-        let name = reader.text(&entry.value, "the name of a signal")?;
-        if let Err(why) = check_title(&name) {
-            reader.error("name", format!("the signal name {why}"), entry.value.span);
-        }
-        return Some(Wait::Signal { name, timeout });
-    }
-    approval.and_then(|entry| approval_of(&entry.value, timeout, &place, reader))
-}
-
-fn approval_of(
-    doc: &Doc,
-    timeout: Option<Duration>,
-    place: &str,
-    reader: &mut Reader<'_>,
-) -> Option<Wait> {
-    if doc.entries().is_none() {
-        let title = reader.template(doc, place);
-        return Some(Wait::Approval { title, timeout });
-    }
-    let mut fields = Fields::of(doc, "approval", reader)?;
-    let title = fields.take(&["title"], reader);
-    let inner = fields.take(&["timeout"], reader).and_then(|e| reader.limit(&e.value, "a timeout"));
-    fields.finish(reader);
-    let Some(title) = title else {
-        reader.error(
-            "missing",
-            "an approval needs a `title` that says what is to be approved",
-            doc.span,
-        );
-        return None;
-    };
-    Some(Wait::Approval { title: reader.template(&title.value, place), timeout: inner.or(timeout) })
-}
-
-fn duration_template(doc: &Doc, place: &str, reader: &mut Reader<'_>) -> Option<Template> {
-    let template = reader.template(doc, place);
-    match template.as_literal().map(crate::duration::duration_of) {
-        Some(Err(why)) => {
-            reader.error("duration", why, doc.span);
-            None
-        }
-        _ => Some(template),
-    }
-}
-
 fn needs(fields: &mut Fields<'_>, path: &str, reader: &mut Reader<'_>) -> Vec<StepId> {
     let Some(entry) = fields.take(&["needs", "depends_on"], reader) else { return Vec::new() };
     reader.spans.put(format!("{path}/needs"), entry.value.span);
@@ -389,176 +289,6 @@ fn items(doc: &Doc, place: &str, reader: &mut Reader<'_>) -> Option<Template> {
         return None;
     }
     Some(template)
-}
-
-/// Routes on success and on failure.
-fn on(fields: &mut Fields<'_>, path: &str, reader: &mut Reader<'_>) -> (Vec<Rule>, Vec<Rule>) {
-    let mut success = fields.take(&["on_success"], reader).map(|e| &e.value);
-    let mut failure = fields.take(&["on_failure", "on_error"], reader).map(|e| &e.value);
-    if let Some(entry) = fields.take(&["on"], reader)
-        && let Some(mut inner) = Fields::of(&entry.value, "on", reader)
-    {
-        let places = [
-            ("on_success", &mut success, inner.take(&["success"], reader)),
-            ("on_failure", &mut failure, inner.take(&["failure", "error"], reader)),
-        ];
-        for (name, place, found) in places {
-            match (place.is_some(), found) {
-                (true, Some(found)) => reader.error(
-                    "duplicate-key",
-                    format!("`on` and `{name}` say the same; keep one"),
-                    found.key_span,
-                ),
-                (false, Some(found)) => *place = Some(&found.value),
-                (_, None) => {}
-            }
-        }
-        inner.finish(reader);
-    }
-    let read = |doc: Option<&Doc>, name: &str, reader: &mut Reader<'_>| {
-        doc.map(|doc| rules(doc, &format!("{path}/{name}"), reader)).unwrap_or_default()
-    };
-    (read(success, "on_success", reader), read(failure, "on_failure", reader))
-}
-
-/// `step`, `[step, …]`, `{condition, then, else}`, or a list of these.
-pub(crate) fn rules(doc: &Doc, path: &str, reader: &mut Reader<'_>) -> Vec<Rule> {
-    reader.spans.put(path, doc.span);
-    match &doc.node {
-        Node::List(items) => {
-            let mut out: Vec<Rule> = Vec::new();
-            for item in items {
-                let joined = out.last_mut().filter(|rule| rule.condition.is_none());
-                match (&item.node, joined) {
-                    (Node::Text(_), Some(rule)) => rule.then.extend(
-                        targets(item, path, reader)
-                            .into_iter()
-                            .filter(|t| !rule.then.contains(t))
-                            .collect::<Vec<_>>(),
-                    ),
-                    _ => out.extend(rule(item, path, reader)),
-                }
-            }
-            out
-        }
-        _ => rule(doc, path, reader).into_iter().collect(),
-    }
-}
-
-fn rule(doc: &Doc, path: &str, reader: &mut Reader<'_>) -> Option<Rule> {
-    if doc.entries().is_none() {
-        let then = targets(doc, path, reader);
-        return (!then.is_empty()).then_some(Rule { condition: None, then, otherwise: Vec::new() });
-    }
-    let mut fields = Fields::of(doc, "a route", reader)?;
-    let condition = fields.take(&["condition", "if", "when"], reader);
-    let then = fields
-        .take(&["then", "to"], reader)
-        .map(|e| targets(&e.value, path, reader))
-        .unwrap_or_default();
-    let otherwise = fields.take(&["else", "otherwise"], reader);
-    if let (None, Some(entry)) = (condition, otherwise) {
-        reader.error("route", "`else` needs a `condition`", entry.key_span);
-    }
-    let otherwise = otherwise.map(|e| targets(&e.value, path, reader)).unwrap_or_default();
-    let condition = condition.map(|e| reader.condition(&e.value));
-    fields.finish(reader);
-    if then.is_empty() && otherwise.is_empty() {
-        reader.error("route", "a route needs `then` or `else`", doc.span);
-    }
-    // A condition that did not compile was reported; without it the rule would always hold.
-    Some(Rule {
-        condition: match condition {
-            Some(None) => return None,
-            Some(found) => found,
-            None => None,
-        },
-        then,
-        otherwise,
-    })
-}
-
-/// One step name or a list of them; each is remembered under `path/name`.
-fn targets(doc: &Doc, path: &str, reader: &mut Reader<'_>) -> Vec<StepId> {
-    let items = match &doc.node {
-        Node::List(items) => items.as_slice(),
-        _ => std::slice::from_ref(doc),
-    };
-    let mut out: Vec<StepId> = Vec::new();
-    for item in items {
-        let Some(name) = reader.text(item, "the name of a step") else { continue };
-        reader.spans.put(format!("{path}/{name}"), item.span);
-        let id = StepId::new(&name);
-        if out.contains(&id) {
-            reader.warnings.push(Diagnostic::warning(
-                "duplicate",
-                format!("`{}` is listed twice", name.escape_debug()),
-                item.span,
-            ));
-        } else {
-            out.push(id);
-        }
-    }
-    out
-}
-
-fn retry(doc: &Doc, reader: &mut Reader<'_>) -> Option<Retry> {
-    match &doc.node {
-        Node::Number(_) => {
-            reader.count(doc, "the number of retries", 0, VISITS_MAX).map(Retry::times)
-        }
-        Node::List(items) => items
-            .iter()
-            .map(|item| reader.duration(item))
-            .collect::<Option<Vec<_>>>()
-            .map(Retry::Intervals),
-        Node::Map(_) => {
-            let mut fields = Fields::of(doc, "retry", reader)?;
-            let attempts =
-                match fields.take(&["attempts", "max_attempts", "maximum_attempts"], reader) {
-                    Some(entry) => reader.count(&entry.value, "attempts", 0, VISITS_MAX)?,
-                    None => 0,
-                };
-            let (mut initial, mut coefficient) = (RETRY_INITIAL, RETRY_COEFFICIENT);
-            if let Some(entry) = fields.take(&["initial", "initial_interval"], reader) {
-                initial = reader.limit(&entry.value, "the first wait")?;
-            }
-            if let Some(entry) =
-                fields.take(&["coefficient", "backoff_coefficient", "factor"], reader)
-            {
-                coefficient = match &entry.value.node {
-                    Node::Number(n) if n.as_f64().is_some_and(|f| (1.0..=1000.0).contains(&f)) => {
-                        n.as_f64()?
-                    }
-                    _ => {
-                        reader.error(
-                            "range",
-                            "the coefficient must be a number from 1 to 1000",
-                            entry.value.span,
-                        );
-                        return None;
-                    }
-                };
-            }
-            let mut maximum = RETRY_MAXIMUM.max(initial);
-            if let Some(entry) = fields.take(&["maximum", "maximum_interval"], reader) {
-                maximum = reader.limit(&entry.value, "the longest wait")?;
-                if maximum < initial {
-                    reader.error(
-                        "range",
-                        "the longest wait is shorter than the first",
-                        entry.value.span,
-                    );
-                }
-            }
-            fields.finish(reader);
-            Some(Retry::Exponential { attempts, initial, coefficient, maximum })
-        }
-        _ => {
-            reader.error("retry", "retry is a list such as `[1s, 3s, 10s]`, a number of retries, or `{attempts, initial, coefficient, maximum}`", doc.span);
-            None
-        }
-    }
 }
 
 fn compensate(doc: &Doc, path: &str, reader: &mut Reader<'_>) -> Option<Compensation> {

@@ -202,6 +202,38 @@ fn routes_take_every_form() {
 }
 
 #[test]
+fn an_else_may_ask_further_conditions() {
+    let nested = |route: &str| {
+        let steps = format!(
+            "- {{id: a, module: m, action: x, onSuccess: {route}}}\n\
+             - {{id: b, node: n}}\n- {{id: c, node: n}}\n- {{id: d, node: n}}\n"
+        );
+        routes(&read(&with_steps(&steps)).flow.steps[0])
+    };
+    let (x, y) = ("input.x", "input.y or input.z");
+    assert_eq!(
+        nested(&format!("{{condition: {x}, then: b, else: {{condition: {y}, then: c, else: d}}}}")),
+        "input.x?b: & not (input.x) and (input.y or input.z)?c: & not (input.x) and not (input.y or input.z)?d: / "
+    );
+    assert_eq!(
+        nested(&format!("{{condition: {x}, then: b, else: {{then: [c, d]}}}}")),
+        "input.x?b: & not (input.x)?c,d: / "
+    );
+    assert_eq!(
+        nested("{if: input.x, to: b, else: {if: input.y, to: c, else: {if: input.z, to: d}}}"),
+        "input.x?b: & not (input.x) and (input.y)?c: & not (input.x) and not (input.y) and (input.z)?d: / "
+    );
+    refused(
+        &with_steps(
+            "- {id: a, node: n, onSuccess: {if: input.x, else: {if: input.y, to: b}}}\n- {id: b, node: n}\n",
+        ),
+        &[
+            "3:45: error: a route with an `else` of conditions needs `then`; turn the condition round",
+        ],
+    );
+}
+
+#[test]
 fn visits_are_bounded_by_what_the_author_said() {
     steps_are(
         "- {id: a, node: n, on: {success: b}}\n- {id: b, node: n, max_visits: 5, on: {failure: b}}\n",

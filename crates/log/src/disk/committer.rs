@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use super::format::{
     ALIGN, BATCH_HEADER_BYTES, CONTROL_BYTES, Draft, Entry, RECORD_OVERHEAD_BYTES,
@@ -45,6 +46,7 @@ pub(super) struct Counters {
     pub(super) refused: AtomicU64,
     pub(super) batches: AtomicU64,
     pub(super) syncs: AtomicU64,
+    pub(super) sync_nanos: AtomicU64,
     pub(super) written_bytes: AtomicU64,
     pub(super) full: AtomicBool,
 }
@@ -356,10 +358,12 @@ impl Committer {
         let file = &self.active.file;
         file.write_at(bytes, self.active.end)
             .map_err(|error| format!("writing batch {number} to {name} failed: {error}"))?;
+        let begun = Instant::now();
         if self.options.planted != Some(Planted::SkipSync) {
             file.sync_data()
                 .map_err(|error| format!("syncing batch {number} of {name} failed: {error}"))?;
         }
+        let sync_nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let at = self.active.end;
         let length = bytes.len() as u64;
         self.active.end = at + length;
@@ -371,6 +375,7 @@ impl Committer {
         let counters = &self.counters;
         counters.batches.fetch_add(1, Ordering::Relaxed);
         counters.syncs.fetch_add(1, Ordering::Relaxed);
+        counters.sync_nanos.fetch_add(sync_nanos, Ordering::Relaxed);
         counters.written_bytes.fetch_add(length, Ordering::Relaxed);
         Ok(())
     }

@@ -1,10 +1,10 @@
 //! `emit`.
 
-use reflux_server::client::{Client, Mode, unexpected};
-use reflux_server::protocol::{Request, Response, new_request_id};
-use serde_json::Value;
+use reflux_server::client::{Client, Mode};
+use reflux_server::protocol::new_request_id;
+use serde_json::{Value, json};
 
-use super::signal::json;
+use super::signal::json as json_of;
 use super::{Done, done, leave, project};
 use crate::cli::Global;
 use crate::out::Out;
@@ -25,29 +25,33 @@ pub struct Args {
 
 pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
     let data = match &args.data {
-        Some(text) => json(text, "--data")?,
+        Some(text) => json_of(text, "--data")?,
         None => Value::Null,
     };
     let client = Client::open_or_make(&project(global)?, Mode::Look)?;
     let id = args.id.clone().unwrap_or_else(new_request_id);
-    let emitted = match client.call(Request::Emit { name: args.name.clone(), data, id })? {
-        Response::Emitted(emitted) => emitted,
-        other => return Err(unexpected(&other).into()),
-    };
-    if out.is_json() {
-        out.value(&serde_json::to_value(&emitted).unwrap_or_default());
-    } else {
-        for run in &emitted.runs {
-            let was = if run.existing { "was started before" } else { "started" };
-            out.line(format!("{was} {} ({})", run.workflow_id, run.run_id));
-        }
-        emitted.refused.iter().for_each(|why| out.note(why));
-        if emitted.runs.is_empty() && emitted.refused.is_empty() {
-            out.note(format!("no trigger takes `{}`; see `reflux triggers`", args.name));
-        } else if client.holds() && !emitted.runs.is_empty() {
-            out.note("no command works in this project; go on with `reflux resume`");
-        }
+    let event = json!({ "name": args.name, "data": data, "id": id });
+    let emitted = client.api("TriggerService/EmitEvent", event)?;
+    match out.is_json() {
+        true => out.value(&emitted),
+        false => tell(&args.name, &emitted, client.holds(), out),
     }
     leave(client);
     done()
+}
+
+fn tell(name: &str, emitted: &Value, alone: bool, out: &Out) {
+    let list = |key: &str| emitted[key].as_array().cloned().unwrap_or_default();
+    let (runs, refused) = (list("runs"), list("refused"));
+    for run in &runs {
+        let text = |key: &str| run[key].as_str().unwrap_or_default();
+        let was = if run["existing"] == true { "was started before" } else { "started" };
+        out.line(format!("{was} {} ({})", text("workflow_id"), text("run_id")));
+    }
+    refused.iter().filter_map(Value::as_str).for_each(|why| out.note(why));
+    if runs.is_empty() && refused.is_empty() {
+        out.note(format!("no trigger takes `{name}`; see `reflux triggers`"));
+    } else if alone && !runs.is_empty() {
+        out.note("no command works in this project; go on with `reflux resume`");
+    }
 }

@@ -9,7 +9,7 @@ use reflux_server::service;
 use serde_json::{Value, json};
 
 use super::validate::findings;
-use super::{Done, done, project};
+use super::{Done, done, known, project};
 use crate::cli::Global;
 use crate::failure::Failure;
 use crate::out::Out;
@@ -17,6 +17,9 @@ use crate::out::Out;
 /// The flows of the project: those in flows/.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Those that are deployed instead
+    #[arg(long)]
+    deployed: bool,
     #[command(subcommand)]
     what: Option<What>,
 }
@@ -43,6 +46,7 @@ enum Export {
 
 pub fn run(args: Args, global: &Global, out: &Out) -> Done {
     match args.what {
+        None if args.deployed => super::deploy::deployed(global, out),
         None => list(global, out),
         Some(What::Show { flow, export }) => show(&flow, export, global, out),
     }
@@ -56,7 +60,7 @@ fn list(global: &Global, out: &Out) -> Done {
     for source in definitions.sources() {
         let source = source?;
         let file = source.file.clone();
-        rows.push((file, definitions.check(source, &nodes)));
+        rows.push((file, known::check(&project, &nodes, source)?));
     }
     if out.is_json() {
         let rows: Vec<Value> = rows.iter().map(|(file, checked)| as_json(file, checked)).collect();

@@ -2,12 +2,16 @@
 
 pub mod approve;
 pub mod backup;
+pub mod config;
 pub mod define;
+pub mod deploy;
 pub mod emit;
 pub mod end;
 pub mod flows;
 pub mod history;
 pub mod init;
+pub mod keys;
+mod known;
 pub mod list;
 pub mod nodes;
 pub mod resolve;
@@ -16,6 +20,7 @@ pub mod run;
 pub mod server;
 pub mod show;
 pub mod signal;
+pub mod status;
 pub mod triggers;
 pub mod validate;
 
@@ -45,6 +50,10 @@ pub fn run(command: Command, global: &Global, out: &Out) -> Done {
         Command::Validate(args) => validate::run(&args, global, out),
         Command::Init(args) => init::run(&args, global, out),
         Command::Define(args) => define::run(&args, global, out),
+        Command::Deploy(args) => deploy::deploy(&args, global, out),
+        Command::Export(args) => deploy::export(&args, global, out),
+        Command::Diff(args) => deploy::diff(&args, global, out),
+        Command::Status(args) => status::run(&args, global, out),
         Command::Flows(args) => flows::run(args, global, out),
         Command::Nodes(args) => nodes::run(&args, global, out),
         Command::List(args) => list::run(&args, global, out),
@@ -60,6 +69,8 @@ pub fn run(command: Command, global: &Global, out: &Out) -> Done {
         Command::Resolve(args) => resolve::run(&args, global, out),
         Command::Backup(args) => backup::backup(&args, global, out),
         Command::Restore(args) => backup::restore(&args, global, out),
+        Command::Keys(args) => keys::run(args, global, out),
+        Command::Config(args) => config::run(&args, global, out),
         Command::Version => version(out),
     }
 }

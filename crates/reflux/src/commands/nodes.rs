@@ -1,22 +1,109 @@
 //! `nodes`.
 
-use reflux_sdk::{Manifest, Node, Schema};
-use reflux_server::{Error, service};
-use serde_json::json;
+use std::path::{Path, PathBuf};
 
-use super::{Done, done, project};
+use clap::Subcommand;
+use reflux_sdk::{Manifest, Node, Schema};
+use reflux_server::Error;
+use serde_json::{Value, json};
+
+use super::deploy::ask;
+use super::{Done, done, known, project};
 use crate::cli::Global;
 use crate::out::Out;
 
-/// The nodes that flows can call: built in, and declared in nodes/.
+/// A manifest is written by people.
+const MANIFEST_BYTES_MAX: u64 = 256 << 10;
+
+/// The nodes that flows can call: built in, declared in nodes/, and registered.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
     /// One of them, in full
     name: Option<String>,
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Make a node known that workers serve as an activity of its name
+    Register {
+        /// Its manifest as JSON
+        file: PathBuf,
+        /// The task queue its workers poll; by default `node:` and its name
+        #[arg(long, value_name = "NAME")]
+        queue: Option<String>,
+    },
+    /// Mark a registered node: flows that call it are warned
+    Deprecate {
+        /// NAME or NAME@VERSION
+        node: String,
+        /// Why; without it the mark is taken away
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// What to use instead
+        #[arg(long, default_value = "")]
+        replacement: String,
+    },
+    /// Forget a registered node that no deployed flow calls
+    Remove {
+        /// NAME@VERSION
+        node: String,
+    },
 }
 
 pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
-    let (nodes, _) = service::load(&project(global)?)?;
+    match &args.what {
+        None => show(args, global, out),
+        Some(What::Register { file, queue }) => register(file, queue.as_deref(), global, out),
+        Some(What::Deprecate { node, reason, replacement }) => {
+            let (name, version) = node.split_once('@').unwrap_or((node, ""));
+            let request = json!({
+                "name": name, "version": version, "reason": reason, "replacement": replacement,
+            });
+            told(&ask(global, "NodeService/DeprecateNode", request)?, "marked", out)
+        }
+        Some(What::Remove { node }) => {
+            let (name, version) = node.split_once('@').unwrap_or((node, ""));
+            let request = json!({ "name": name, "version": version });
+            let answer = ask(global, "NodeService/RemoveNode", request)?;
+            match out.is_json() {
+                true => out.value(&answer),
+                false => out.line(format!("removed {node}")),
+            }
+            done()
+        }
+    }
+}
+
+fn register(file: &Path, queue: Option<&str>, global: &Global, out: &Out) -> Done {
+    let name = file.display();
+    let failed = |error: std::io::Error| Error::invalid(format!("cannot read {name}: {error}"));
+    if std::fs::metadata(file).map_err(failed)?.len() > MANIFEST_BYTES_MAX {
+        return Err(Error::invalid(format!("{name} is too large for a manifest")).into());
+    }
+    let manifest: Value = serde_json::from_str(&std::fs::read_to_string(file).map_err(failed)?)
+        .map_err(|error| Error::invalid(format!("{name} is not JSON: {error}")))?;
+    let request = json!({ "manifest": manifest, "task_queue": queue.unwrap_or_default() });
+    let answer = ask(global, "NodeService/RegisterNode", request)?;
+    let existing = answer.get("existing").and_then(Value::as_bool).unwrap_or(false);
+    told(&answer, if existing { "known already:" } else { "registered" }, out)
+}
+
+fn told(answer: &Value, what: &str, out: &Out) -> Done {
+    if out.is_json() {
+        out.value(answer);
+        return done();
+    }
+    let text = |name: &str| answer.pointer(&format!("/node/{name}")).and_then(Value::as_str);
+    let text = |name: &str| text(name).unwrap_or_default().to_owned();
+    out.line(format!("{what} {}@{}, queue {}", text("name"), text("version"), text("task_queue")));
+    done()
+}
+
+fn show(args: &Args, global: &Global, out: &Out) -> Done {
+    let nodes = known::nodes(&project(global)?)?;
     let Some(name) = &args.name else {
         if out.is_json() {
             out.value(&nodes.all().map(|node| node.manifest()).collect::<Vec<_>>());

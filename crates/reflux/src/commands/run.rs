@@ -8,15 +8,17 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use clap::ArgMatches;
 use reflux_flow::diagnostic::Severity;
+use reflux_flow::graph::{Bundle, Flow};
 use reflux_flow::input::check_input;
 use reflux_flow::syntax;
-use reflux_server::definitions::{Definition, Definitions};
+use reflux_server::definitions::{Definitions, Source};
 use reflux_server::protocol::{ListRuns, RunRef, StartRun, new_request_id, new_workflow_id};
-use reflux_server::{Error, service};
+use reflux_server::{Error, Kind, Project, service};
 use serde_json::json;
 
-use super::{Done, project};
+use super::{Done, known, project};
 use crate::cli::Global;
 use crate::failure::{Failure, INTERRUPTED, OK};
 use crate::live::{Followed, Session};
@@ -41,18 +43,68 @@ pub fn run(args: Args, global: &Global, _: &Out) -> Done {
     let global = &arguments::global(global, &rest);
     let out = &Out::new(global.json);
     let project = project(global)?;
-    let definitions = Definitions::of(&project);
-    let source = definitions.source(&flow)?;
+    let chosen = match Definitions::of(&project).source(&flow) {
+        Ok(source) => of_file(&project, source, &flow, rest, out)?,
+        Err(error) if error.kind == Kind::NotFound => match known::deployed(&project, &flow)? {
+            Some(bundle) => of_bundle(bundle, &flow, rest)?,
+            None => return Err(error.into()),
+        },
+        Err(error) => return Err(error.into()),
+    };
+    let Chosen { flow: definition, bundle, matches } = match chosen {
+        Ok(chosen) => chosen,
+        Err(usage) => return Ok(usage),
+    };
+    let input = inputs::gather(&definition, &matches)?;
+    let input = check_input(&definition, input).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Error::invalid(problems.join("; ")).suggest(format!("see `reflux run {flow} --help`"))
+    })?;
+    let start = StartRun {
+        bundle: String::from_utf8_lossy(&bundle.to_bytes()).into_owned(),
+        flow: definition.name.clone(),
+        input,
+        workflow_id: match matches.get_one::<String>("id") {
+            Some(id) => id.clone(),
+            None => new_workflow_id(&definition.name),
+        },
+        request_id: new_request_id(),
+        use_existing: matches.get_flag("attach"),
+    };
+    if matches.get_flag("detach") {
+        return detach(&project, start, out);
+    }
+    follow(&project, &definition, bundle, start, out)
+}
+
+/// What is to be run, with the arguments as its inputs want them.
+struct Chosen {
+    flow: Arc<Flow>,
+    bundle: Arc<Bundle>,
+    matches: ArgMatches,
+}
+
+/// A choice, or the exit code after help was given.
+type Choice = Result<Chosen, ExitCode>;
+
+fn of_file(
+    project: &Project,
+    source: Source,
+    name: &str,
+    rest: Vec<OsString>,
+    out: &Out,
+) -> Result<Choice, Failure> {
     let parsed = match syntax::parse(&source.file, &source.text) {
         Ok(parsed) => parsed,
         Err(findings) => return Err(Failure::Definition { findings, source: source.text }),
     };
-    let matches = match arguments::command(Some((&flow, &parsed.flow))).try_get_matches_from(rest) {
+    // Help is given for a flow that cannot run yet, too.
+    let matches = match arguments::command(Some((name, &parsed.flow))).try_get_matches_from(rest) {
         Ok(matches) => matches,
-        Err(error) => return Ok(out::usage(&error)),
+        Err(error) => return Ok(Err(out::usage(&error))),
     };
-    let (nodes, _) = service::load(&project)?;
-    let definition = match definitions.check(source.clone(), &nodes) {
+    let (nodes, _) = service::load(project)?;
+    let definition = match known::check(project, &nodes, source.clone())? {
         Ok(definition) if definition.is_sound() => definition,
         Ok(definition) => {
             return Err(Failure::Definition { findings: definition.problems, source: source.text });
@@ -62,34 +114,21 @@ pub fn run(args: Args, global: &Global, _: &Out) -> Done {
     let warnings =
         definition.problems.iter().filter(|finding| finding.severity == Severity::Warning);
     warnings.for_each(|warning| out.finding(warning, &source.text));
-    let input = inputs::gather(definition.flow(), &matches)?;
-    let input = check_input(definition.flow(), input).map_err(|problems| {
-        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        Error::invalid(problems.join("; ")).suggest(format!("see `reflux run {flow} --help`"))
-    })?;
-    let start = StartRun {
-        bundle: String::from_utf8_lossy(&definition.bundle.to_bytes()).into_owned(),
-        flow: definition.flow().name.clone(),
-        input,
-        workflow_id: match matches.get_one::<String>("id") {
-            Some(id) => id.clone(),
-            None => new_workflow_id(&definition.flow().name),
-        },
-        request_id: new_request_id(),
-        use_existing: matches.get_flag("attach"),
-    };
-    if matches.get_flag("detach") {
-        return detach(&project, start, out);
-    }
-    follow(&project, &definition, start, out)
+    let flow = Arc::new(definition.parsed.flow);
+    Ok(Ok(Chosen { flow, bundle: Arc::new(definition.bundle), matches }))
 }
 
-fn follow(
-    project: &reflux_server::Project,
-    definition: &Definition,
-    start: StartRun,
-    out: &Out,
-) -> Done {
+fn of_bundle(bundle: Bundle, name: &str, rest: Vec<OsString>) -> Result<Choice, Failure> {
+    let missing =
+        || Error::new(Kind::Corrupt, format!("the definition of `{name}` lacks its flow"));
+    let flow = bundle.flows.get(name).cloned().ok_or_else(missing)?;
+    Ok(match arguments::command(Some((name, &flow))).try_get_matches_from(rest) {
+        Ok(matches) => Ok(Chosen { flow, bundle: Arc::new(bundle), matches }),
+        Err(error) => Err(out::usage(&error)),
+    })
+}
+
+fn follow(project: &Project, flow: &Flow, bundle: Arc<Bundle>, start: StartRun, out: &Out) -> Done {
     let mut session = Session::open(project)?;
     if session.client()?.holds() {
         let wanted =
@@ -105,14 +144,8 @@ fn follow(
     let (run, existing) = session.client()?.start(start)?;
     let verb = if existing { "following" } else { "run" };
     if !out.is_json() {
-        out.note(format!(
-            "{verb} {} of {}, workflow {}",
-            run.run_id,
-            definition.flow().name,
-            run.workflow_id
-        ));
+        out.note(format!("{verb} {} of {}, workflow {}", run.run_id, flow.name, run.workflow_id));
     }
-    let bundle = Arc::new(definition.bundle.clone());
     match session.follow(&run, Some(bundle), false, out)? {
         Followed::Closed(story) | Followed::ForPeople(story) => {
             if !out.is_json() {
@@ -158,7 +191,7 @@ fn epilogue(story: &reflux_server::story::Story, run: &RunRef, out: &Out) {
 }
 
 /// Starts the run and leaves it to a process of its own, or to the one that holds the project.
-fn detach(project: &reflux_server::Project, start: StartRun, out: &Out) -> Done {
+fn detach(project: &Project, start: StartRun, out: &Out) -> Done {
     use std::os::unix::process::CommandExt as _;
     use std::process::{Command, Stdio};
 

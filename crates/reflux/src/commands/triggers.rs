@@ -1,9 +1,8 @@
 //! `triggers`.
 
 use clap::Subcommand;
-use reflux_server::client::{Client, Mode, unexpected};
-use reflux_server::protocol::{Request, Response, new_request_id};
-use reflux_server::triggers::Overview;
+use reflux_server::client::{Client, Mode};
+use reflux_server::protocol::new_request_id;
 use serde_json::{Value, json};
 
 use super::signal::json as json_of;
@@ -56,22 +55,27 @@ pub fn run(args: Args, global: &Global, out: &Out) -> Done {
         None => list(&client, out)?,
         Some(What::Fire { flow, trigger, data }) => {
             let data = data.map_or(Ok(Value::Null), |text| json_of(&text, "--data"))?;
-            let request = Request::Fire { flow, trigger, data, request_id: new_request_id() };
-            let Response::Fired { workflow_id } = client.call(request)? else { return done() };
+            let request = json!({
+                "flow": flow, "trigger": trigger, "data": data, "request_id": new_request_id(),
+            });
+            let fired = client.api("TriggerService/FireTrigger", request)?;
             match out.is_json() {
-                true => out.value(&json!({ "workflow_id": workflow_id })),
-                false => out.line(format!("started {workflow_id}")),
+                true => out.value(&fired),
+                false => {
+                    let id = fired["workflow_id"].as_str().unwrap_or_default();
+                    out.line(format!("started {id}"));
+                }
             }
         }
         Some(What::Pause { flow, trigger, reason }) => {
-            let what = format!("paused {flow}/{trigger}");
-            client.act(Request::PauseTrigger { flow, trigger, reason })?;
-            said(&what, true, out);
+            let request = json!({ "flow": flow, "trigger": trigger, "reason": reason });
+            client.api("TriggerService/PauseTrigger", request)?;
+            said(&format!("paused {flow}/{trigger}"), true, out);
         }
         Some(What::Resume { flow, trigger }) => {
-            let what = format!("{flow}/{trigger} goes on");
-            client.act(Request::ResumeTrigger { flow, trigger })?;
-            said(&what, false, out);
+            let request = json!({ "flow": flow, "trigger": trigger });
+            client.api("TriggerService/ResumeTrigger", request)?;
+            said(&format!("{flow}/{trigger} goes on"), false, out);
         }
     }
     leave(client);
@@ -86,14 +90,12 @@ fn said(what: &str, paused: bool, out: &Out) {
 }
 
 fn list(client: &Client, out: &Out) -> Result<(), reflux_server::Error> {
-    let triggers = match client.call(Request::Triggers)? {
-        Response::Triggers { triggers } => triggers,
-        other => return Err(unexpected(&other)),
-    };
+    let found = client.api("TriggerService/ListTriggers", json!({}))?;
     if out.is_json() {
-        out.value(&json!({ "triggers": triggers }));
+        out.value(&found);
         return Ok(());
     }
+    let triggers = found["triggers"].as_array().cloned().unwrap_or_default();
     if triggers.is_empty() {
         out.note("no flow has triggers; add `triggers:` to one");
     }
@@ -101,21 +103,34 @@ fn list(client: &Client, out: &Out) -> Result<(), reflux_server::Error> {
     Ok(())
 }
 
-fn line(trigger: &Overview, out: &Out) {
-    let name = format!("{}/{}", trigger.flow, trigger.trigger);
-    out.line(format!("{}  {}  {}", out.style().paint(1, &name), trigger.kind, trigger.what));
-    let Some(schedule) = &trigger.schedule else { return };
-    let counts = &schedule.counts;
-    let next = match (&schedule.paused, schedule.next.first()) {
-        (Some(reason), _) => format!("paused: {reason}"),
-        (None, Some(next)) => format!("next {next}"),
-        (None, None) => "no more times".to_owned(),
+fn line(trigger: &Value, out: &Out) {
+    let text = |of: &Value, key: &str| of[key].as_str().unwrap_or_default().to_owned();
+    let name = format!("{}/{}", text(trigger, "flow"), text(trigger, "trigger"));
+    let (kind, what) = (text(trigger, "kind"), text(trigger, "what"));
+    out.line(format!("{}  {kind}  {what}", out.style().paint(1, &name)));
+    let schedule = &trigger["schedule"];
+    if !schedule.is_object() {
+        return;
+    }
+    let next = match (schedule["paused"] == true, schedule["next"][0].as_str()) {
+        (true, _) => format!("paused: {}", text(schedule, "pause_reason")),
+        (false, Some(next)) => format!("next {next}"),
+        (false, None) => "no more times".to_owned(),
+    };
+    // 64-bit numbers are text in the JSON of protobuf.
+    let count = |key: &str| match &schedule[key] {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     };
     out.line(format!(
         "    {next}; started {}, skipped {}, missed {}, failed {}",
-        counts.started, counts.skipped, counts.missed, counts.failed
+        count("started"),
+        count("skipped"),
+        count("missed"),
+        count("failed")
     ));
-    if let Some(error) = &counts.error {
+    let error = text(schedule, "error");
+    if !error.is_empty() {
         out.line(format!("    last failure: {error}"));
     }
 }

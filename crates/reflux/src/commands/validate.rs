@@ -5,7 +5,7 @@ use reflux_server::definitions::{Checked, Definitions};
 use reflux_server::service;
 use serde_json::json;
 
-use super::{Done, done, project};
+use super::{Done, done, known, project};
 use crate::cli::Global;
 use crate::failure::USAGE;
 use crate::out::Out;
@@ -26,7 +26,7 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
     let mut sound = true;
     for wanted in &args.flows {
         let source = definitions.source(wanted)?;
-        let checked = definitions.check(source.clone(), &nodes);
+        let checked = known::check(&project, &nodes, source.clone())?;
         let findings = findings(&checked);
         let errors = findings.iter().any(|finding| finding.severity == Severity::Error);
         sound &= !errors;

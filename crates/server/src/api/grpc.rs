@@ -12,27 +12,25 @@ use reflux_proto::api::trigger_service_server::{TriggerService, TriggerServiceSe
 use tonic::{Code, Request, Response, Status};
 
 use super::{flows, live, nodes, runs, triggers};
+use crate::net::limits::MESSAGE_BYTES_MAX;
 use crate::net::{App, Services};
 use crate::service::Service;
 use crate::{Error, Kind};
 
-/// Most bytes of a request: a definition of 1 MiB, or an input of 2 MiB, with room for the rest.
-const REQUEST_BYTES_MAX: usize = 4 << 20;
-
 /// Adds our services.
-pub fn add(services: &mut Services, app: &Arc<App>) {
+pub(crate) fn add(services: &mut Services, app: &Arc<App>) {
     let ours = Grpc { app: app.clone() };
     services
         .add_service(
-            FlowServiceServer::new(ours.clone()).max_decoding_message_size(REQUEST_BYTES_MAX),
+            FlowServiceServer::new(ours.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
         )
         .add_service(
-            RunServiceServer::new(ours.clone()).max_decoding_message_size(REQUEST_BYTES_MAX),
+            RunServiceServer::new(ours.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
         )
         .add_service(
-            NodeServiceServer::new(ours.clone()).max_decoding_message_size(REQUEST_BYTES_MAX),
+            NodeServiceServer::new(ours.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX),
         )
-        .add_service(TriggerServiceServer::new(ours).max_decoding_message_size(REQUEST_BYTES_MAX));
+        .add_service(TriggerServiceServer::new(ours).max_decoding_message_size(MESSAGE_BYTES_MAX));
 }
 
 #[derive(Clone)]

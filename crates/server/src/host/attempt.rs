@@ -17,10 +17,14 @@ use tokio::runtime::Handle;
 use super::Inner;
 use super::outcome::{self, OUTPUT_BYTES_MAX, Outcome};
 use crate::secrets::Scrub;
+use crate::telemetry::attempts::{self, Ending};
 use crate::{clock, workers};
 
 /// Heartbeats of one attempt are recorded this far apart: each costs a durable record.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
+
+/// Kind of the failure of a step whose node is not here.
+const NOT_FOUND: &str = "NodeNotFound";
 
 /// Begins an attempt. Returns at once.
 pub(super) fn start(inner: &Arc<Inner>, handle: &Handle, attempt: Attempt) {
@@ -49,6 +53,13 @@ async fn run(inner: Arc<Inner>, attempt: Attempt, context: Context) {
     let mut scrub = Scrub::default();
     let outcome = call(&inner, &attempt, &context, &mut scrub).await;
     drop(permit);
+    let failure = outcome.failure(&scrub);
+    let ending = Ending {
+        outcome: outcome.name(),
+        failure: failure.as_deref(),
+        known: failure.as_deref() != Some(NOT_FOUND),
+    };
+    attempts::ended(&attempt, ending, started_at, clock::now(), inner.spans.get());
     let at = AttemptRef {
         scheduled: attempt.scheduled,
         attempt: attempt.attempt,
@@ -66,7 +77,7 @@ async fn call(inner: &Inner, attempt: &Attempt, context: &Context, scrub: &mut S
     let nodes = inner.nodes.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
     let Some(node) = nodes.recorded(&attempt.node, &attempt.version).cloned() else {
         return Outcome::Failed(Failure::permanent(
-            "NodeNotFound",
+            NOT_FOUND,
             format!(
                 "no node {} {} is here; declare it in nodes/ or start its worker",
                 attempt.node, attempt.version

@@ -26,6 +26,24 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
+    /// What figures and log lines call it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Completed(_) => "completed",
+            Self::Failed(_) => "failed",
+            Self::TimedOut => "timed-out",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The kind of its failure, without secrets.
+    pub(super) fn failure(&self, scrub: &Scrub) -> Option<String> {
+        match self {
+            Self::Failed(failure) => Some(scrub.text(&failure.kind)),
+            Self::Completed(_) | Self::TimedOut | Self::Cancelled => None,
+        }
+    }
+
     /// The command that tells the run.
     pub(super) fn into_command(
         self,

@@ -64,8 +64,9 @@ impl App {
         })
     }
 
-    /// Nothing new is taken from now on, and whoever waits is answered.
+    /// Nothing new is taken from now on, no node begins, and whoever waits is answered.
     pub fn drain(&self) {
+        self.service.host().hold_back();
         self.draining.send_replace(true);
     }
 

@@ -239,7 +239,7 @@ impl Gate {
     }
 
     fn refused(&self, port: &'static str, refusal: Refusal) -> Refusal {
-        metrics::counter!("reflux_requests_refused_total", "port" => port, "reason" => refusal.why.name())
+        metrics::counter!("reflux_calls_refused_total", "port" => port, "reason" => refusal.why.name())
             .increment(1);
         refusal
     }
@@ -329,8 +329,8 @@ fn missing(caller: &Caller, scope: Scope) -> Refusal {
 }
 
 fn measured(port: &'static str, call: String, code: String, begun: Instant) {
-    metrics::counter!("reflux_requests_total", "port" => port, "call" => call.clone(), "code" => code)
+    metrics::counter!("reflux_calls_total", "port" => port, "call" => call.clone(), "code" => code)
         .increment(1);
-    metrics::histogram!("reflux_request_seconds", "port" => port, "call" => call)
+    metrics::histogram!("reflux_call_seconds", "port" => port, "call" => call)
         .record(begun.elapsed().as_secs_f64());
 }

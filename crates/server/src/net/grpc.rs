@@ -45,7 +45,8 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    pub fn add_service<S>(&mut self, service: S) -> &mut Self
+    /// Adds one.
+    pub(crate) fn add_service<S>(&mut self, service: S) -> &mut Self
     where
         S: Service<Request<Body>, Error = Infallible>
             + NamedService

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// Most bytes of a gRPC message, as it is and decompressed. Temporal's clients count on 4 MiB:
-/// a payload of 2 MiB and what stands around it.
-pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// Most bytes of a gRPC message, as it is and decompressed: a completed workflow task may carry
+/// several payloads of 2 MiB.
+pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// Most bytes of the body of an HTTP request: a payload of 2 MiB, escaped as JSON.
 pub const BODY_BYTES_MAX: usize = 4 << 20;
 /// Most bytes of what frames a gRPC message, in front of it.

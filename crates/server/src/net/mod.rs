@@ -31,6 +31,7 @@ use axum::middleware::from_fn_with_state;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 pub use app::App;
 pub use audit::TARGET as AUDIT;
@@ -39,7 +40,7 @@ pub use listener::Peer;
 
 use crate::access::Access;
 use crate::config::Listen;
-use crate::{Config, Error, Project};
+use crate::{Config, Error, Project, telemetry};
 use gate::Gate;
 use listener::{Face, Port};
 use tls::Tls;
@@ -65,8 +66,7 @@ impl Addresses {
 
 /// A server whose ports are open. Until it has an [`App`] it answers that it is not ready.
 pub struct Server {
-    grpc: Port,
-    http: Port,
+    ports: Vec<Port>,
     addresses: Addresses,
     faces: Faces,
     app: Option<Arc<App>>,
@@ -78,6 +78,8 @@ struct Faces {
     access: Arc<Access>,
     grpc: Arc<Face>,
     http: Arc<Face>,
+    /// Of the port for figures and probes only.
+    figures: Arc<Face>,
     loopback: bool,
 }
 
@@ -106,35 +108,34 @@ impl Server {
         for address in [wanted.grpc, wanted.http] {
             check_exposed(address, config, &access)?;
         }
+        telemetry::metrics::install()?;
         let faces = Faces {
             config: config.clone(),
             access,
             grpc: Face::new(grpc::starting()),
             http: Face::new(http::starting()),
+            figures: Face::new(http::starting()),
             loopback: wanted.grpc.ip().is_loopback() && wanted.http.ip().is_loopback(),
         };
-        let grpc = Port {
-            name: "grpc",
-            listener: listen(wanted.grpc, "--port").await?,
-            face: faces.grpc.clone(),
-            tls: Tls::open(project, &config.tls, &[b"h2"])?,
-            limits: config.limits.clone(),
-            http2_only: true,
+        let port = async |name, address, flag, face: &Arc<Face>, http2_only| {
+            let protocols: &[&[u8]] = if http2_only { &[b"h2"] } else { &[b"h2", b"http/1.1"] };
+            let listener = listen(address, flag).await?;
+            let failed = |error| Error::unavailable(format!("cannot tell the port: {error}"));
+            let address = listener.local_addr().map_err(failed)?;
+            let tls = Tls::open(project, &config.tls, protocols)?;
+            let (face, limits) = (face.clone(), config.limits.clone());
+            Ok::<_, Error>((Port { name, listener, face, tls, limits, http2_only }, address))
         };
-        let http = Port {
-            name: "http",
-            listener: listen(wanted.http, "--http-port").await?,
-            face: faces.http.clone(),
-            tls: Tls::open(project, &config.tls, &[b"h2", b"http/1.1"])?,
-            limits: config.limits.clone(),
-            http2_only: false,
-        };
-        let failed = |error| Error::unavailable(format!("cannot tell the port: {error}"));
-        let addresses = Addresses {
-            grpc: grpc.listener.local_addr().map_err(failed)?,
-            http: http.listener.local_addr().map_err(failed)?,
-        };
-        Ok(Self { grpc, http, addresses, faces, app: None })
+        let (grpc, grpc_address) = port("grpc", wanted.grpc, "--port", &faces.grpc, true).await?;
+        let (http, http_address) =
+            port("http", wanted.http, "--http-port", &faces.http, false).await?;
+        let mut ports = vec![grpc, http];
+        if let Some(figures) = config.server.metrics_port {
+            let address = SocketAddr::new(wanted.http.ip(), figures);
+            ports.push(port("metrics", address, "--metrics-port", &faces.figures, false).await?.0);
+        }
+        let addresses = Addresses { grpc: grpc_address, http: http_address };
+        Ok(Self { ports, addresses, faces, app: None })
     }
 
     /// Where it listens.
@@ -148,40 +149,46 @@ impl Server {
     /// It was not bound to an app.
     pub async fn serve(mut self, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let app = self.app.take().ok_or_else(|| Error::invalid("there is nothing to serve"))?;
-        self.run(async move { Ok(app) }, stop).await.map(drop)
+        self.run(async move { Ok(app) }, |_| {}, stop).await
     }
 
     /// As [`Server::serve`], with an app that is still being made: until it is there, requests are
-    /// answered with *not ready*.
+    /// answered with *not ready*, and then `opened` is called.
     ///
     /// # Errors
     /// Why there is no app.
     pub async fn run(
         self,
         making: impl Future<Output = Result<Arc<App>, Error>> + Send,
+        opened: impl FnOnce(Addresses),
         stop: impl Future<Output = ()> + Send,
     ) -> Result<(), Error> {
-        let Self { grpc, http, faces, .. } = self;
+        let Self { ports, faces, addresses, .. } = self;
         let closing = watch::Sender::new(false);
-        let certificates: Vec<_> = [&grpc.tls, &http.tls].into_iter().flatten().cloned().collect();
+        let certificates: Vec<_> = ports.iter().filter_map(|port| port.tls.clone()).collect();
         let mut tasks = JoinSet::new(); // dropping it ends what is left
         tasks.spawn(reload(certificates));
-        let mut ports = JoinSet::new();
-        ports.spawn(grpc.serve(closing.subscribe()));
-        ports.spawn(http.serve(closing.subscribe()));
+        let mut open = JoinSet::new();
+        for port in ports {
+            open.spawn(port.serve(closing.subscribe()));
+        }
         tokio::pin!(stop);
         let app = tokio::select! {
             made = making => made?,
             () = &mut stop => return Ok(()),
         };
-        faces.open(app.clone())?;
+        app.service.serves(addresses);
+        faces.open(&app)?;
+        opened(addresses);
         stop.await;
-        app.drain();
         let limit = faces.config.server.drain.0;
+        let until = Instant::now() + limit;
+        app.drain();
+        tracing::info!("the server stops: no new work, and what is under way may end");
         tokio::time::sleep(faces.config.server.grace.0.min(limit)).await;
         closing.send_replace(true);
-        let ended = async { while ports.join_next().await.is_some() {} };
-        if tokio::time::timeout(limit, ended).await.is_err() {
+        let ended = async { while open.join_next().await.is_some() {} };
+        if tokio::time::timeout_at(until, ended).await.is_err() {
             tracing::warn!("requests were still under way when the server stopped");
         }
         Ok(())
@@ -189,12 +196,14 @@ impl Server {
 }
 
 impl Faces {
-    fn open(&self, app: Arc<App>) -> Result<(), Error> {
+    fn open(&self, app: &Arc<App>) -> Result<(), Error> {
         let gate = Gate::new(app.clone(), self.access.clone(), &self.config, self.loopback)?;
-        let calls = grpc::routes(&app)?.into_axum_router();
+        let calls = grpc::routes(app)?.into_axum_router();
         self.grpc.open(calls.layer(from_fn_with_state(gate.clone(), Gate::grpc)));
-        let routes = http::router(app)?;
-        self.http.open(routes.layer(from_fn_with_state(gate, Gate::http)));
+        let routes = http::router(app.clone())?;
+        self.http.open(routes.layer(from_fn_with_state(gate.clone(), Gate::http)));
+        let figures = http::figures(app.clone());
+        self.figures.open(figures.layer(from_fn_with_state(gate, Gate::http)));
         Ok(())
     }
 }

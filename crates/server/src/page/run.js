@@ -35,19 +35,19 @@ export async function showRun(main, namespace, run, signal, linked) {
 function heading(told) {
   const run = told.run ?? {};
   const usage = told.usage ?? {};
-  const tokens = (usage.tokensIn ?? 0) + (usage.tokensOut ?? 0);
+  const tokens = (usage.tokens_in ?? 0) + (usage.tokens_out ?? 0);
   const facts = [
-    ["Status", el("span", {}, chip(run.status), told.handledFailure ? " after a handled failure" : "", told.paused ? ` paused: ${told.paused}` : "", told.cancelRequested && !run.closed ? " asked to end" : "")],
-    ["Workflow id", run.workflowId],
-    ["Run id", el("code", {}, run.runId ?? "")],
+    ["Status", el("span", {}, chip(run.status), told.handled_failure ? " after a handled failure" : "", told.paused ? ` paused: ${told.paused}` : "", told.cancel_requested && !run.closed ? " asked to end" : "")],
+    ["Workflow id", run.workflow_id],
+    ["Run id", el("code", {}, run.run_id ?? "")],
     ["Started", moment(run.started)],
     ["Took", length(between(run.started, run.closed))],
-    ["Progress", el("span", {}, el("progress", { max: 100, value: run.progressPercent ?? 0 }), ` ${run.stepsDone ?? 0} of ${run.stepsTotal ?? 0} steps`)],
-    tokens || usage.costUsd ? ["Used", `${tokens} tokens, $${(usage.costUsd ?? 0).toFixed(4)}`] : undefined,
+    ["Progress", el("span", {}, el("progress", { max: 100, value: run.progress_percent ?? 0 }), ` ${run.steps_done ?? 0} of ${run.steps_total ?? 0} steps`)],
+    tokens || usage.cost_usd ? ["Used", `${tokens} tokens, $${(usage.cost_usd ?? 0).toFixed(4)}`] : undefined,
   ].filter(Boolean);
-  const waits = (told.waitsFor ?? []).map((wait) => el("li", {}, wait.activation ? el("b", {}, `${wait.activation}: `) : "", wait.text ?? wait.kind));
+  const waits = (told.waits_for ?? []).map((wait) => el("li", {}, wait.activation ? el("b", {}, `${wait.activation}: `) : "", wait.text ?? wait.kind));
   return [
-    el("h1", {}, run.flow ?? run.workflowId ?? ""),
+    el("h1", {}, run.flow ?? run.workflow_id ?? ""),
     el("dl", {}, facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value ?? "")])),
     told.error ? el("p", { class: "failure" }, told.error.message ?? json(told.error)) : undefined,
     waits.length ? el("div", { class: "waits" }, el("h2", {}, "Waits for"), el("ul", {}, waits)) : undefined,
@@ -77,7 +77,7 @@ function stepRow(step, place) {
       : [];
     return [whole, ...each];
   });
-  const items = step.itemsTotal ? ` ${step.itemsDone ?? 0} of ${step.itemsTotal}` : "";
+  const items = step.items_total ? ` ${step.items_done ?? 0} of ${step.items_total}` : "";
   return el("li", { "data-step": step.id },
     el("details", { "data-key": `step ${step.id}` },
       el("summary", {},
@@ -97,13 +97,13 @@ function visitBlock(visit) {
       el("td", {}, moment(attempt.started)),
       el("td", { class: "number" }, length(between(attempt.started, attempt.ended))),
       el("td", {}, attempt.worker ?? ""),
-      el("td", { class: "error" }, attempt.error?.message ?? "", attempt.nextAttempt ? el("span", {}, " again at ", moment(attempt.nextAttempt)) : "")));
+      el("td", { class: "error" }, attempt.error?.message ?? "", attempt.next_attempt ? el("span", {}, " again at ", moment(attempt.next_attempt)) : "")));
   const logs = (visit.attempts ?? []).flatMap((attempt) => [
-    ...(attempt.logsDropped ? [`attempt ${attempt.number}: ${attempt.logsDropped} lines were dropped`] : []),
+    ...(attempt.logs_dropped ? [`attempt ${attempt.number}: ${attempt.logs_dropped} lines were dropped`] : []),
     ...(attempt.logs ?? []).map((line) => `${line.time ?? ""} ${attempt.number} ${line.level ?? ""} ${line.text ?? ""}`),
   ]);
   return el("section", { class: "visit" },
-    el("h3", {}, visit.activation, visit.compensates ? " (takes back)" : "", visit.ledTo?.length ? ` → ${visit.ledTo.join(", ")}` : ""),
+    el("h3", {}, visit.activation, visit.compensates ? " (takes back)" : "", visit.led_to?.length ? ` → ${visit.led_to.join(", ")}` : ""),
     attempts.length
       ? el("table", { class: "attempts" }, el("thead", {}, el("tr", {}, ["Attempt", "Outcome", "Began", "Took", "Worker", "Error"].map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, attempts))
       : undefined,
@@ -134,7 +134,7 @@ function historySection(namespace, run) {
   let next;
   const load = async () => {
     const page = await history(namespace, run, next).catch((error) => ({ entries: [{ type: error.message }] }));
-    next = page.nextPageToken;
+    next = page.next_page_token;
     more.hidden = !next;
     rows.append(...(page.entries ?? []).map((entry) =>
       el("tr", {}, el("td", { class: "number" }, entry.event ? String(entry.event) : ""), el("td", {}, moment(entry.time)), el("td", {}, entry.type ?? ""), el("td", {}, el("code", {}, JSON.stringify(entry.facts ?? {}))))));

@@ -20,9 +20,9 @@ export async function showRuns(main, namespace, signal, linked) {
     const runs = [];
     let pageToken = "";
     for (let page = 0; page < pages; page += 1) {
-      const answer = await listRuns({ namespace, pageSize: PAGE, pageToken, statuses: status.value, text: text.value.trim() }, signal);
+      const answer = await listRuns({ namespace, page_size: PAGE, page_token: pageToken, statuses: status.value, text: text.value.trim() }, signal);
       runs.push(...(answer.runs ?? []));
-      pageToken = answer.nextPageToken ?? "";
+      pageToken = answer.next_page_token ?? "";
       if (!pageToken) break;
     }
     linked(true);
@@ -58,12 +58,12 @@ export async function showRuns(main, namespace, signal, linked) {
 }
 
 function row(run, namespace) {
-  const address = `#/runs/${encodeURIComponent(run.runId)}${namespace === "default" ? "" : `?${new URLSearchParams({ namespace })}`}`;
-  const steps = run.stepsTotal ? `${run.stepsDone ?? 0} of ${run.stepsTotal}` : "";
+  const address = `#/runs/${encodeURIComponent(run.run_id)}${namespace === "default" ? "" : `?${new URLSearchParams({ namespace })}`}`;
+  const steps = run.steps_total ? `${run.steps_done ?? 0} of ${run.steps_total}` : "";
   return el("tr", {},
     el("td", {}, chip(run.status)),
     el("td", {}, run.flow ?? ""),
-    el("td", {}, el("a", { href: address, title: run.runId }, run.workflowId)),
+    el("td", {}, el("a", { href: address, title: run.run_id }, run.workflow_id)),
     el("td", {}, moment(run.started)),
     el("td", { class: "number" }, length(between(run.started, run.closed))),
     el("td", { class: "number" }, steps),

@@ -31,6 +31,11 @@ pub struct Registered {
 }
 
 impl Registered {
+    /// A node as its manifest tells it.
+    pub fn of(manifest: Manifest) -> Self {
+        Self { manifest, time: 0, deprecated: None, replacement: None }
+    }
+
     fn key(&self) -> (String, String) {
         (self.manifest.name.clone(), self.manifest.version.clone())
     }
@@ -58,8 +63,7 @@ impl Registry {
         manifest: Manifest,
     ) -> Result<(Arc<Registered>, bool), Error> {
         let _writing = self.writing();
-        let node =
-            Registered { manifest, time: clock::now().0, deprecated: None, replacement: None };
+        let node = Registered { time: clock::now().0, ..Registered::of(manifest) };
         let key = node.key();
         match read(&self.nodes).get(&key) {
             Some(known) if known.manifest == node.manifest => return Ok((known.clone(), true)),

@@ -142,13 +142,18 @@ fn bare(field: &Field) -> Value {
 }
 
 fn error() -> Value {
-    let codes: Vec<&str> = super::error::KINDS.iter().map(|(_, _, code)| *code).collect();
+    let codes: Vec<String> =
+        super::error::KINDS.iter().map(|(_, _, code)| format!("`{code}`")).collect();
+    let codes = format!(
+        "For programs: {}; a request that the port does not let through has others",
+        codes.join(", ")
+    );
     json!({
         "type": "object", "required": ["error"],
         "properties": { "error": {
             "type": "object", "required": ["code", "message"],
             "properties": {
-                "code": { "type": "string", "enum": codes, "description": "For programs" },
+                "code": { "type": "string", "description": codes },
                 "message": { "type": "string", "description": "What happened" },
                 "suggestion": { "type": "string", "description": "What to do next" },
             },

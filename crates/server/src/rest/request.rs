@@ -7,9 +7,8 @@ use serde_json::{Map, Value, json};
 use super::error::Failed;
 use super::schema::{Call, Field, Kind, Schema};
 use crate::Error;
+use crate::net::limits::BODY_BYTES_MAX;
 
-/// Most bytes of a body: a definition of 1 MiB, or an input of 2 MiB, with room for the rest.
-pub(crate) const BODY_BYTES_MAX: usize = 4 << 20;
 /// Most parameters of a query: more than a message has fields.
 const PARAMETERS_MAX: usize = 100;
 /// The field that says which requests are repetitions of one.

@@ -81,7 +81,6 @@ impl Frontend {
         let filled = answer.input.as_mut().map(|input| workers::fill(&self.secrets(), input));
         if let Some(Err(failure)) = filled {
             let at = AttemptRef { scheduled, attempt, started_at: None };
-            let failure = Arc::new(failure);
             let fail = Command::FailActivity { at, failure, next_retry_delay: None, report: None };
             self.to_run(&run, fail).await?;
             return Ok(None);

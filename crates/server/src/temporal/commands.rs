@@ -16,7 +16,7 @@ use reflux_proto::temporal::api::common::v1::WorkflowExecution;
 use tonic::Status;
 
 use super::convert::{
-    attributes, header, length, memo, name, payloads, retry, run_id, text, type_name,
+    attributes, header, length, memo, name, payloads, retry, run_id, task_timeout, text, type_name,
 };
 use super::errors::invalid;
 
@@ -162,7 +162,7 @@ fn child(wanted: StartChildWorkflowExecutionCommandAttributes) -> Result<Decisio
             wanted.workflow_execution_timeout.as_ref(),
         )?,
         run_timeout: length("WorkflowRunTimeout", wanted.workflow_run_timeout.as_ref())?,
-        task_timeout: length("WorkflowTaskTimeout", wanted.workflow_task_timeout.as_ref())?,
+        task_timeout: task_timeout(wanted.workflow_task_timeout.as_ref())?,
         parent_close_policy,
         reuse_policy,
         retry: retry(wanted.retry_policy)?,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reflux_core::{
     Header, ID_CHARS_MAX, Memo, Payload, Payloads, Retry, RunId, RunKey, SearchAttributes, Status,
-    wire,
+    TASK_TIMEOUT, wire,
 };
 use reflux_engine::Lane;
 use reflux_proto::temporal::api::common::v1::{RetryPolicy, WorkflowExecution, WorkflowType};
@@ -85,6 +85,13 @@ pub(super) fn length(
         }
         length => Ok(wire::length(length)),
     }
+}
+
+/// The limit of a workflow task; SDKs rely on finding one in the first event.
+pub(super) fn task_timeout(
+    given: Option<&prost_types::Duration>,
+) -> Result<Option<Duration>, Refusal> {
+    Ok(Some(length("WorkflowTaskTimeout", given)?.unwrap_or(TASK_TIMEOUT)))
 }
 
 /// A retry policy, as Temporal checks it.

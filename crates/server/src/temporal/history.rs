@@ -212,11 +212,11 @@ impl Frontend {
                 };
                 // A watch that was not read in time has ended: look and watch again.
                 let Some(change) = change else { break };
-                let events = change.items.iter().filter_map(|item| match item {
+                let mut events = change.items.iter().filter_map(|item| match item {
                     Item::Event(event) => Some(event.id),
                     Item::Delta(_) => None,
                 });
-                extent.last = events.last().unwrap_or(extent.last);
+                extent.last = events.next_back().unwrap_or(extent.last);
                 extent.closed = change.closed;
             }
         }

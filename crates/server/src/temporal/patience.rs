@@ -9,8 +9,8 @@ use tonic::metadata::MetadataMap;
 pub(super) const POLL: Duration = Duration::from_secs(60);
 /// How long a request for history waits for events (Temporal's).
 pub(super) const HISTORY: Duration = Duration::from_secs(20);
-/// How long a query waits for a worker when its caller sets no limit (Temporal's).
-pub(super) const QUERY: Duration = Duration::from_secs(10);
+/// How long a query waits for a worker: long enough for one that has just been started again.
+pub(super) const QUERY: Duration = Duration::from_secs(30);
 
 /// Taken from the time the caller waits, so that the answer reaches it: at most a tenth.
 const MARGIN: Duration = Duration::from_secs(1);

@@ -8,16 +8,15 @@ use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
 
 use super::{Frontend, patience};
+use crate::net::limits::MESSAGE_BYTES_MAX;
 
-/// Largest request: a completed workflow task may carry several payloads of 2 MiB.
-const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Largest answer: a page of a history, or the whole of a run that is described.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The service for a gRPC server.
 pub fn service(frontend: Frontend) -> WorkflowServiceServer<Frontend> {
     WorkflowServiceServer::new(frontend)
-        .max_decoding_message_size(REQUEST_BYTES_MAX)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX)
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip)
@@ -51,6 +50,7 @@ calls! {
         get_system_info(GetSystemInfoRequest) -> GetSystemInfoResponse = system_info;
         get_cluster_info(GetClusterInfoRequest) -> GetClusterInfoResponse = cluster_info;
         register_namespace(RegisterNamespaceRequest) -> RegisterNamespaceResponse = register;
+        update_namespace(UpdateNamespaceRequest) -> UpdateNamespaceResponse = change_namespace;
         describe_namespace(DescribeNamespaceRequest) -> DescribeNamespaceResponse = namespace_info;
         list_namespaces(ListNamespacesRequest) -> ListNamespacesResponse = all_namespaces;
 

@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::Frontend;
 use super::convert::{
-    attributes, header, length, memo, name, payloads, queue_name, retry, text, to_status, type_name,
+    attributes, header, length, memo, name, payloads, queue_name, retry, task_timeout, text,
+    to_status, type_name,
 };
 use super::errors::{already_started, invalid, refused, unimplemented};
 
@@ -50,10 +51,7 @@ impl Frontend {
                     request.workflow_execution_timeout.as_ref(),
                 )?,
                 run_timeout: length("WorkflowRunTimeout", request.workflow_run_timeout.as_ref())?,
-                task_timeout: length(
-                    "WorkflowTaskTimeout",
-                    request.workflow_task_timeout.as_ref(),
-                )?,
+                task_timeout: task_timeout(request.workflow_task_timeout.as_ref())?,
                 retry: retry(request.retry_policy)?,
                 first_task_backoff: backoff,
                 request_id: text("RequestId", request.request_id)?,
@@ -118,10 +116,7 @@ impl Frontend {
                     request.workflow_execution_timeout.as_ref(),
                 )?,
                 run_timeout: length("WorkflowRunTimeout", request.workflow_run_timeout.as_ref())?,
-                task_timeout: length(
-                    "WorkflowTaskTimeout",
-                    request.workflow_task_timeout.as_ref(),
-                )?,
+                task_timeout: task_timeout(request.workflow_task_timeout.as_ref())?,
                 retry: retry(request.retry_policy)?,
                 first_task_backoff: length(
                     "WorkflowStartDelay",
@@ -140,7 +135,11 @@ impl Frontend {
             input: payloads(request.signal_input),
             header,
             identity,
-            request_id,
+            // A run remembers the requests it has taken in: the signal is one beside the start.
+            request_id: match &*request_id {
+                "" => request_id,
+                id => format!("{id}:signal").into(),
+            },
         };
         let started = self.begin(lane, Ask::SignalWithStart(new, Box::new(signal))).await?;
         Ok(SignalWithStartWorkflowExecutionResponse {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reflux_core::{
-    Command, CompleteTask, Decision, EventId, Failure, Kind, RunKey, Sticky, WorkflowTask, wire,
+    Command, CompleteTask, Decision, Event, EventId, Failure, Kind, RunKey, Sticky,
+    TaskFailedCause, WorkflowTask, wire,
 };
 use reflux_engine::{Ask, Lane, Offer, Queue, QueueKind};
-use reflux_proto::temporal::api::enums::v1::WorkflowTaskFailedCause;
 use reflux_proto::temporal::api::taskqueue::v1::StickyExecutionAttributes;
 use reflux_proto::temporal::api::workflowservice::v1::{
     PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
@@ -26,6 +26,12 @@ use super::errors::{invalid, not_found, refused, unhandled_command, unimplemente
 use super::handout::Handout;
 use super::query::outcome;
 use super::tokens::Task;
+
+/// Events behind a task's scheduling among which its end is looked for: what came before a worker
+/// took it stands between.
+const EVENTS_LOOKED_AT: usize = 1_000;
+/// Bytes of them: small enough to be read for a refusal.
+const EVENTS_BYTES_MAX: usize = 1024 * 1024;
 
 type Claimed = Option<(PollWorkflowTaskQueueResponse, Task)>;
 
@@ -191,22 +197,30 @@ impl Frontend {
         }
     }
 
-    /// Why the run took a completion for a failure: the event that it wrote, if it wrote one.
+    /// Why the run took a completion for a failure: the event that it wrote, if it wrote one. The
+    /// end of a transient task is not in the history.
     async fn why_failed(&self, run: &RunKey, scheduled: EventId, closing: bool) -> Status {
-        // Behind the scheduled and the started event.
-        let events = self.app.engine.history(run, scheduled.next(), 1, 1).await;
-        let event = events.ok().and_then(|events| events.encoded.into_iter().next());
-        match event.and_then(|event| reflux_core::Event::decode(event).ok()).map(|event| event.kind)
-        {
-            Some(Kind::TaskFailed(failed)) if failed.scheduled == scheduled => {
-                if failed.cause == WorkflowTaskFailedCause::UnhandledCommand {
-                    return unhandled_command();
+        let behind =
+            self.app.engine.history(run, scheduled, EVENTS_LOOKED_AT, EVENTS_BYTES_MAX).await;
+        let events = behind.map(|events| events.encoded).unwrap_or_default();
+        for event in events.into_iter().filter_map(|event| Event::decode(event).ok()) {
+            match event.kind {
+                Kind::TaskFailed(failed) if failed.scheduled == scheduled => {
+                    return match (failed.cause, failed.failure) {
+                        (TaskFailedCause::UnhandledCommand, _) => unhandled_command(),
+                        (_, Some(failure)) => invalid(failure.message.clone()),
+                        (cause, None) => invalid(cause.as_str_name()),
+                    };
                 }
-                invalid(failed.failure.map(|failure| failure.message.clone()).unwrap_or_default())
+                Kind::TaskTimedOut(ended) if ended.scheduled == scheduled => {
+                    return not_found("workflow task heartbeat timeout");
+                }
+                _ => {}
             }
-            Some(Kind::TaskTimedOut(_)) => not_found("workflow task heartbeat timeout"),
-            _ if closing => unhandled_command(),
-            _ => invalid("the workflow task failed: its commands could not be carried out"),
+        }
+        match closing {
+            true => unhandled_command(),
+            false => invalid("the workflow task failed: its commands could not be carried out"),
         }
     }
 

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use reflux_server::access::Scope;
@@ -20,7 +19,6 @@ pub struct Stand {
     pub project: Project,
     pub grpc: SocketAddr,
     pub http: SocketAddr,
-    pub app: Arc<App>,
     stop: tokio::sync::oneshot::Sender<()>,
     serving: tokio::task::JoinHandle<()>,
     holder: Holder,
@@ -44,13 +42,13 @@ impl Stand {
         };
         let app = App::new(holder.service().clone(), project.clone(), config);
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let server = Server::bind(app.clone(), Addresses { grpc: any, http: any }).await.unwrap();
+        let server = Server::bind(app, Addresses { grpc: any, http: any }).await.unwrap();
         let Addresses { grpc, http } = server.addresses();
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let serving = tokio::spawn(async move {
             server.serve(async move { drop(stopped.await) }).await.unwrap();
         });
-        Self { project, grpc, http, app, stop, serving, holder, _dir: dir }
+        Self { project, grpc, http, stop, serving, holder, _dir: dir }
     }
 
     pub async fn new() -> Self {

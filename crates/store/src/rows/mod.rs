@@ -10,10 +10,9 @@
 
 pub(crate) mod address;
 pub(crate) mod blob;
+pub(crate) mod calendar;
 pub(crate) mod codec;
 pub(crate) mod current;
-pub(crate) mod due;
-pub(crate) mod expiry;
 pub(crate) mod items;
 pub(crate) mod meta;
 pub(crate) mod moment;

@@ -3,6 +3,7 @@ use reflux_core::{RunId, RunKey, Timestamp};
 use uuid::Uuid;
 
 use super::address::{Address, Workflow};
+use super::calendar::{Calendar, DUE, EXPIRY};
 use super::*;
 use crate::table::Batch;
 
@@ -74,24 +75,23 @@ fn items_of_a_run_sort_by_ordinal_inside_their_range() {
 #[test]
 fn due_and_expiry_sort_by_moment_then_run_and_ranges_include_their_end() {
     let (a, b) = (run("a", 1), run("a", 2));
-    let keys = |key: fn(Timestamp, Address) -> Bytes| {
-        [
-            key(Timestamp(i64::MIN), b),
-            key(Timestamp(-1), a),
-            key(Timestamp(0), a),
-            key(Timestamp(0), b),
-            key(Timestamp(1 << 33), a),
-            key(Timestamp::MAX, a),
-        ]
-    };
-    for keys in [keys(due::key), keys(expiry::key)] {
+    let moments = [
+        (Timestamp(i64::MIN), b),
+        (Timestamp(-1), a),
+        (Timestamp(0), a),
+        (Timestamp(0), b),
+        (Timestamp(1 << 33), a),
+        (Timestamp::MAX, a),
+    ];
+    let keys = |calendar: &Calendar| moments.map(|(when, run)| calendar.key(when, run));
+    for keys in [keys(&DUE), keys(&EXPIRY)] {
         sorted(&keys);
     }
-    let (from, to) = due::range(None, Timestamp(0));
-    let inside = keys(due::key).iter().filter(|key| from <= **key && **key < to).count();
+    let (from, to) = DUE.range(None, Timestamp(0));
+    let inside = keys(&DUE).iter().filter(|key| from <= **key && **key < to).count();
     assert_eq!(inside, 4);
-    let (from, to) = due::range(Some((Timestamp(0), a)), Timestamp::MAX);
-    let inside = keys(due::key).iter().filter(|key| from <= **key && **key < to).count();
+    let (from, to) = DUE.range(Some((Timestamp(0), a)), Timestamp::MAX);
+    let inside = keys(&DUE).iter().filter(|key| from <= **key && **key < to).count();
     assert_eq!(inside, 3);
 }
 
@@ -120,9 +120,9 @@ fn kinds_do_not_reach_into_each_other() {
         items::key(a, u64::MAX),
         summary::key(a),
         current::key(a.workflow()),
-        due::key(Timestamp(0), a),
+        DUE.key(Timestamp(0), a),
         working::key(a),
-        expiry::key(Timestamp(0), a),
+        EXPIRY.key(Timestamp(0), a),
         started::key("default", Timestamp(0), a),
         run_id::key(a),
         blob::head_key(&[0xff; 32]),
@@ -166,7 +166,7 @@ fn damaged_rows_are_errors_and_not_panics() {
         assert!(summary::decode(&row).is_err());
         assert!(length == 16 || current::decode(&row).is_err());
         assert!(meta::decode(&row).is_err());
-        assert!(due::decode(&row, &row).is_err());
+        assert!(DUE.decode(&row, &row).is_err());
         assert!(working::decode(&row, &row).is_err());
     }
 }

@@ -75,15 +75,15 @@ class Run:
     def of(cls, message: Mapping[str, Json]) -> Run:
         return cls(
             namespace=message.get("namespace", ""),
-            workflow_id=message.get("workflowId", ""),
-            run_id=message.get("runId", ""),
+            workflow_id=message.get("workflow_id", ""),
+            run_id=message.get("run_id", ""),
             flow=message.get("flow", ""),
             status=cast(Status, message.get("status", "").removeprefix("RUN_STATUS_").lower()),
             started=_time(message.get("started")),
             closed=_time(message.get("closed")),
-            progress_percent=message.get("progressPercent", 0),
-            steps_done=message.get("stepsDone", 0),
-            steps_total=message.get("stepsTotal", 0),
+            progress_percent=message.get("progress_percent", 0),
+            steps_done=message.get("steps_done", 0),
+            steps_total=message.get("steps_total", 0),
             error=message.get("error", ""),
         )
 
@@ -151,9 +151,9 @@ class Client:
                 "flow": flow,
                 "version": version,
                 "input": dict(input or {}),
-                "workflowId": workflow_id,
-                "requestId": request_id or str(uuid.uuid4()),
-                "useExisting": use_existing,
+                "workflow_id": workflow_id,
+                "request_id": request_id or str(uuid.uuid4()),
+                "use_existing": use_existing,
             },
         )
         return Run.of(answer["run"])
@@ -175,10 +175,10 @@ class Client:
         """Runs, newest first."""
         page = ""
         while True:
-            answer = await self._get("/api/v1/runs", flow=flow, text=text, pageToken=page)
+            answer = await self._get("/api/v1/runs", flow=flow, text=text, page_token=page)
             for message in answer.get("runs", []):
                 yield Run.of(message)
-            page = answer.get("nextPageToken", "")
+            page = answer.get("next_page_token", "")
             if not page:
                 return
 
@@ -203,7 +203,7 @@ class Client:
                         sequence=message.get("sequence", after),
                         entries=message.get("entries", []),
                         run=Run.of(message.get("run", {})),
-                        current_steps=message.get("currentSteps", []),
+                        current_steps=message.get("current_steps", []),
                         closed=message.get("closed", False),
                     )
                     after = update.sequence
@@ -218,7 +218,7 @@ class Client:
 
     async def signal(self, run: str, name: str, data: Json = None) -> None:
         """Send a signal to an open run."""
-        await self._post(_run(run, "signal"), {"name": name, "data": data, "requestId": str(uuid.uuid4())})
+        await self._post(_run(run, "signal"), {"name": name, "data": data, "request_id": str(uuid.uuid4())})
 
     async def query(self, run: str, query: str = "state") -> Json:
         """Read ``state``, ``input``, ``output`` or ``steps/STEP`` of a run."""
@@ -226,12 +226,12 @@ class Client:
 
     async def approve(self, run: str, *, approved: bool = True, step: str = "", by: str = "", comment: str = "") -> None:
         """Answer an approval that a run waits for."""
-        body = {"approved": approved, "step": step, "by": by, "comment": comment, "requestId": str(uuid.uuid4())}
+        body = {"approved": approved, "step": step, "by": by, "comment": comment, "request_id": str(uuid.uuid4())}
         await self._post(_run(run, "approve"), body)
 
     async def cancel(self, run: str, reason: str = "") -> None:
         """Ask a run to end; what it did is taken back where the flow says so."""
-        await self._post(_run(run, "cancel"), {"reason": reason, "requestId": str(uuid.uuid4())})
+        await self._post(_run(run, "cancel"), {"reason": reason, "request_id": str(uuid.uuid4())})
 
     async def terminate(self, run: str, reason: str = "") -> None:
         """End a run at once."""
@@ -239,24 +239,25 @@ class Client:
 
     async def pause(self, run: str, reason: str = "") -> None:
         """Hand out nothing new until :meth:`resume`."""
-        await self._post(_run(run, "pause"), {"reason": reason, "requestId": str(uuid.uuid4())})
+        await self._post(_run(run, "pause"), {"reason": reason, "request_id": str(uuid.uuid4())})
 
     async def resume(self, run: str) -> None:
         """Let a paused run go on."""
-        await self._post(_run(run, "resume"), {"requestId": str(uuid.uuid4())})
+        await self._post(_run(run, "resume"), {"request_id": str(uuid.uuid4())})
 
     async def register_node(self, manifest: Mapping[str, Json], *, task_queue: str = "") -> None:
         """Make a node known that workers serve. The same again does nothing."""
-        await self._post("/api/v1/nodes", {"manifest": dict(manifest), "taskQueue": task_queue})
+        await self._patiently("POST", "/api/v1/nodes", {"manifest": dict(manifest), "task_queue": task_queue})
 
     async def nodes(self, *, text: str = "") -> AsyncIterator[dict[str, Json]]:
         """Every node in every version, by name."""
         page = ""
         while True:
-            answer = await self._get("/api/v1/nodes", text=text, pageToken=page)
+            query = urlencode({"text": text, "page_token": page})
+            answer = await self._patiently("GET", f"/api/v1/nodes?{query}", None)
             for message in answer.get("nodes", []):
                 yield message
-            page = answer.get("nextPageToken", "")
+            page = answer.get("next_page_token", "")
             if not page:
                 return
 
@@ -297,6 +298,8 @@ class Client:
                 data = await asyncio.to_thread(_event, response)
                 if data is None:
                     return
+                if "error" in data:
+                    raise _error(data, "unavailable")
                 yield data
         finally:
             # Also ends the read of a thread whose task was cancelled.
@@ -337,9 +340,7 @@ class Client:
             answer = dict[str, Json]()
         if response.status < 300:
             return answer
-        error = cast("dict[str, Json]", answer.get("error", {}))
-        code = error.get("code") or ("unavailable" if response.status >= 500 else str(response.status))
-        raise Error(str(code), error.get("message") or f"HTTP {response.status}", error.get("suggestion") or "")
+        raise _error(answer, "unavailable" if response.status >= 500 else str(response.status))
 
 
 def _event(response: http.client.HTTPResponse) -> dict[str, Json] | None:
@@ -357,6 +358,11 @@ def _event(response: http.client.HTTPResponse) -> dict[str, Json] | None:
                 return json.loads("\n".join(data))
     except (OSError, ValueError, AttributeError, http.client.HTTPException) as error:
         raise Error("unavailable", f"the stream broke off: {error}") from error
+
+
+def _error(answer: Mapping[str, Json], code: str) -> Error:
+    error = cast("dict[str, Json]", answer.get("error", {}))
+    return Error(error.get("code") or code, error.get("message") or f"HTTP {code}", error.get("suggestion") or "")
 
 
 def _run(run: str, what: str = "") -> str:

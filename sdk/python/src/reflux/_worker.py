@@ -193,9 +193,9 @@ async def _beats(context: Context, beat: asyncio.Event, heartbeat_sec: float) ->
 def _fail(error: Exception, context: Context) -> NoReturn:
     report = _report(context, logs=True)
     if isinstance(error, Failure):
-        failure = error
+        failure, cause = error, error.__cause__
     else:
-        failure = Failure(type(error).__name__, str(error) or type(error).__name__)
+        failure, cause = Failure(type(error).__name__, str(error) or type(error).__name__), error
     carried = [RawValue(_payload(failure.details, report))] if report or failure.details is not None else []
     raise temporalio.exceptions.ApplicationError(
         failure.message,
@@ -203,7 +203,7 @@ def _fail(error: Exception, context: Context) -> NoReturn:
         type=failure.kind,
         non_retryable=not failure.retryable,
         next_retry_delay=failure.retry_after,
-    ) from error
+    ) from cause
 
 
 def _context() -> Context:

@@ -1,6 +1,7 @@
 """What the scenario leaves out: cancellation, failures, conflicts, lists, and workers that stop."""
 
 import asyncio
+import logging
 import os
 import uuid
 from datetime import timedelta
@@ -235,4 +236,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    logging.getLogger("temporalio").setLevel(logging.CRITICAL)  # tasks fail on purpose
     asyncio.run(main())

@@ -1,6 +1,7 @@
 """The scenario of ../README.md with the Python SDK."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -96,4 +97,5 @@ async def history(client: Client, workflow_id: str, run_id: str | None) -> Workf
 
 
 if __name__ == "__main__":
+    logging.getLogger("temporalio").setLevel(logging.ERROR)  # attempts fail on purpose
     asyncio.run(work() if sys.argv[1:] == ["worker"] else asyncio.wait_for(scenario(), PATIENCE * 3))

@@ -47,13 +47,10 @@ async def greet(name: str) -> str:
 
 
 @activity.defn
-async def until_cancelled() -> str:
-    try:
-        while True:
-            activity.heartbeat()
-            await asyncio.sleep(0.05)
-    except asyncio.CancelledError:
-        return "stopped"
+async def until_cancelled() -> None:
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(0.05)
 
 
 @workflow.defn

@@ -1,0 +1,90 @@
+//! The server as its users meet it: the built program on ports of its own, driven over gRPC and
+//! HTTP from this process.
+
+mod code;
+mod load;
+mod runs;
+mod temporal;
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::bed::{Bed, Figure};
+use crate::command::program;
+
+/// Figures of the Temporal API, over gRPC.
+pub fn temporal(bed: &Bed) -> Vec<Figure> {
+    let served = Served::start(bed);
+    let mut figures = vec![served.block_on(runs::floor(&served))];
+    figures.push(served.block_on(runs::starts(&served)));
+    figures.push(served.block_on(runs::signals(&served)));
+    figures.extend(served.block_on(code::workflows(&served)));
+    figures
+}
+
+/// A server process in a project that vanishes with it.
+pub struct Served {
+    process: Child,
+    runtime: tokio::runtime::Runtime,
+    grpc: SocketAddr,
+    project: tempfile::TempDir,
+}
+
+impl Served {
+    pub fn start(bed: &Bed) -> Self {
+        let project = bed.place();
+        let mut process = Command::new(program())
+            .args(["server", "--port", "0", "--http-port", "0", "--json"])
+            .env("REFLUX_DIR", project.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().expect("its output"))
+            .read_line(&mut line)
+            .expect("it says where it listens");
+        let addresses: Value = serde_json::from_str(&line).expect("its first line is JSON");
+        let address = |name: &str| {
+            addresses[name].as_str().and_then(|text| text.parse().ok()).expect("an address")
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("threads");
+        Self { process, runtime, grpc: address("grpc"), project }
+    }
+
+    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// A connection of its own.
+    pub async fn channel(&self) -> Channel {
+        Endpoint::from_shared(format!("http://{}", self.grpc))
+            .expect("an address")
+            .timeout(Duration::from_secs(90))
+            .tcp_nodelay(true)
+            .connect()
+            .await
+            .expect("the server answers")
+    }
+
+    /// The project that is served.
+    pub fn project(&self) -> &Path {
+        self.project.path()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}

@@ -8,7 +8,6 @@ mod temporal;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -33,7 +32,7 @@ pub struct Served {
     process: Child,
     runtime: tokio::runtime::Runtime,
     grpc: SocketAddr,
-    project: tempfile::TempDir,
+    _project: tempfile::TempDir,
 }
 
 impl Served {
@@ -58,7 +57,7 @@ impl Served {
             .enable_all()
             .build()
             .expect("threads");
-        Self { process, runtime, grpc: address("grpc"), project }
+        Self { process, runtime, grpc: address("grpc"), _project: project }
     }
 
     pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
@@ -74,11 +73,6 @@ impl Served {
             .connect()
             .await
             .expect("the server answers")
-    }
-
-    /// The project that is served.
-    pub fn project(&self) -> &Path {
-        self.project.path()
     }
 }
 

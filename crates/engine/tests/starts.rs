@@ -8,8 +8,7 @@ use std::sync::Arc;
 use code::{Code, complete, start};
 use reflux_core::{Command, WorkflowTask};
 use reflux_core::{
-    ContinueAsNew, Decision, EventId, Failure, IdReusePolicy, RunKey, Signal, Start, StartChild,
-    Status, Terminate,
+    Decision, EventId, Failure, IdReusePolicy, RunKey, Signal, Start, StartChild, Status, Terminate,
 };
 use reflux_engine::{Answer, Ask, Error, Lane, NewRun, WhenClosed, WhenOpen};
 
@@ -149,7 +148,7 @@ async fn no_start_slips_between_a_run_and_the_one_that_follows_it() {
     let code = Code::open();
     let first = code.start("w").await;
     let task = code.task("tasks").await;
-    let next = Decision::ContinueAsNew(Box::new(ContinueAsNew::default()));
+    let next = Decision::ContinueAsNew(Box::default());
     let slip = NewRun { when_open: WhenOpen::Refuse, ..new("slip") };
     let (done, slipped) =
         tokio::join!(code.complete_task(&task, vec![next]), code.ask("w", Ask::Start(slip)));

@@ -51,7 +51,7 @@ pub enum Command {
     #[command(disable_help_flag = true)]
     Run(commands::run::Args),
     /// Serve the project to programs: gRPC, HTTP, workers in other processes
-    Server(commands::server::Args),
+    Server(Box<commands::server::Args>),
     /// Check definitions without running them
     Validate(commands::validate::Args),
     /// Make a project: a first flow, a first node, a configuration

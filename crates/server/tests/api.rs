@@ -628,9 +628,8 @@ async fn streams_end_when_the_server_stops() {
     served.drain();
     assert!(!events(watching).await.last().unwrap().1["closed"].as_bool().unwrap());
     let frame = loop {
-        match socket.next().await.unwrap().unwrap() {
-            Message::Close(frame) => break frame.unwrap(),
-            _ => {}
+        if let Message::Close(frame) = socket.next().await.unwrap().unwrap() {
+            break frame.unwrap();
         }
     };
     assert_eq!(u16::from(frame.code), 1001);

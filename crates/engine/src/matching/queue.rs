@@ -187,7 +187,7 @@ mod tests {
     fn add(queue: &mut TaskQueue, n: usize, rank: u8) {
         let since = Timestamp(i64::try_from(n).unwrap());
         let ranked = Ranked { offer: offer(n), rank: Rank(rank), since };
-        queue.offer(ranked, NOW, |_| 7, |ranked| Handed::for_test(ranked));
+        queue.offer(ranked, NOW, |_| 7, Handed::for_test);
     }
 
     fn take(queue: &mut TaskQueue) -> Option<Offer> {

@@ -139,7 +139,7 @@ fn deliveries_that_are_wrong_start_nothing() {
     for (name, request, status) in [
         ("nowhere", post("/webhooks/g", right()), 404),
         ("no path", post("/webhooks/", right()), 404),
-        ("two slashes", post("/webhooks//f", right()), 404),
+        ("two slashes", post("/webhooks//f", right()), 400),
         ("a slash behind", post("/webhooks/f/", right()), 404),
         ("an escaped path", post("/webhooks/%66", right()), 404),
         ("another method", client.get(served.url("/webhooks/f")), 405),

@@ -71,6 +71,8 @@ impl From<Error> for Refusal {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 return Self { header, ..Self::new(status, "unavailable", error.to_string()) };
             }
+            Kind::Exhausted => return Self::busy(error.to_string()),
+            Kind::Unimplemented => (StatusCode::NOT_IMPLEMENTED, "unimplemented"),
             Kind::Corrupt | Kind::Version => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         let message = match &error.suggestion {

@@ -48,6 +48,10 @@ impl Face {
         drop(self.open.set(router));
     }
 
+    pub(super) fn is_open(&self) -> bool {
+        self.open.get().is_some()
+    }
+
     fn router(&self) -> &Router {
         self.open.get().unwrap_or(&self.starting)
     }

@@ -90,6 +90,7 @@ impl Server {
     /// As [`Server::listen`].
     pub async fn bind(app: Arc<App>, wanted: Addresses) -> Result<Self, Error> {
         let mut server = Self::listen(&app.project, &app.config, wanted).await?;
+        server.faces.open(&app)?;
         server.app = Some(app);
         Ok(server)
     }
@@ -178,7 +179,9 @@ impl Server {
             () = &mut stop => return Ok(()),
         };
         app.service.serves(addresses);
-        faces.open(&app)?;
+        if !faces.http.is_open() {
+            faces.open(&app)?;
+        }
         opened(addresses);
         stop.await;
         let limit = faces.config.server.drain.0;

@@ -1,4 +1,5 @@
 //! A server on free ports of loopback, over a project of its own.
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -32,6 +32,7 @@ const BENCHES: &[Bench] = &[
     ("replay", replay::run),
     ("long", long::run),
     ("temporal", service::temporal),
+    ("flows", service::flows),
 ];
 
 fn main() {

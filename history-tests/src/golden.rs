@@ -10,7 +10,7 @@ use reflux_core::Item;
 use reflux_flow::diagnostic::Severity;
 use reflux_flow::progress::{Outcome, Phase};
 use reflux_flow::validate::{AnyNodes, validate_bundle};
-use reflux_flow::{Bundle, Progress};
+use reflux_flow::{Bundle, Decider, Progress};
 use reflux_proto::reflux::v1 as wire;
 use serde_json::Value;
 
@@ -80,7 +80,10 @@ impl Golden {
     /// The first act that was refused, with the history so far.
     pub fn play(&self) -> Result<World, String> {
         let mut world = World::new(self.bundle.clone());
-        world.start(&self.flow, &self.script.input)?;
+        match &self.script.trigger {
+            Some(trigger) => world.start_schedule(&self.flow, trigger)?,
+            None => world.start(&self.flow, &self.script.input)?,
+        }
         for (at, act) in self.script.acts.iter().enumerate() {
             if let Err(problem) = act.play(&mut world) {
                 let act = format!("act {at}, {act:?}: {problem}");
@@ -173,7 +176,8 @@ pub fn encode(items: &[Item]) -> Bytes {
 
 /// How a run stands.
 pub fn ends(folded: &Folded) -> Ends {
-    let steps = folded.progress.iter().flat_map(Progress::steps);
+    let progress = folded.decider.as_ref().and_then(Decider::progress);
+    let steps = progress.into_iter().flat_map(Progress::steps);
     let closed = folded.run.closed.is_some();
     Ends {
         status: if folded.run.paused.is_some() {

@@ -19,6 +19,9 @@ use crate::world::World;
 pub struct Script {
     /// What this history is about.
     pub about: String,
+    /// The run is the schedule of this trigger of the flow, not the flow.
+    #[serde(default)]
+    pub trigger: Option<String>,
     /// The run's input.
     #[serde(default)]
     pub input: Value,
@@ -255,14 +258,24 @@ fn attempt(world: &World, activity: &str) -> Result<AttemptRef, String> {
     Ok(AttemptRef { scheduled, attempt, started_at: None })
 }
 
+/// The workflow id of a sub-flow by its activation; that of a run which a schedule started is named
+/// as it is.
+fn child_id(world: &World, child: &str) -> String {
+    let mut children = world.live.run.children.values();
+    match children.any(|open| *open.what.workflow_id == *child) {
+        true => child.to_owned(),
+        false => format!("{}/{child}", world.live.run.key.workflow_id),
+    }
+}
+
 fn child<'a>(world: &'a World, activation: &str) -> Result<&'a Child, String> {
-    let id = format!("{}/{activation}", world.live.run.key.workflow_id);
+    let id = child_id(world, activation);
     let mut children = world.live.run.children.values();
     children.find(|child| *child.what.workflow_id == *id).ok_or(format!("no open child {id}"))
 }
 
 fn message_to(world: &World, activation: &str) -> Result<u64, String> {
-    let id = format!("{}/{activation}", world.live.run.key.workflow_id);
+    let id = child_id(world, activation);
     let mut messages = world.live.run.outbox.iter();
     let message = messages.find(|(_, message)| *message.target.workflow_id == *id);
     message.map(|(seq, _)| *seq).ok_or(format!("no message to {id}"))

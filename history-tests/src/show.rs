@@ -111,7 +111,11 @@ impl Line {
             }
             Kind::Marker(e) => {
                 let data = serde_json::from_slice(payload::marker_json(e)).unwrap_or_default();
-                self.put("kind", &*e.name).put("data", without_nulls(data));
+                self.put("kind", &*e.name);
+                match reflux_core::terminated_child(e) {
+                    Some(child) => self.of(child),
+                    None => self.put("data", without_nulls(data)),
+                };
             }
             Kind::ChildInitiated(e) => {
                 self.put("child", &*e.workflow_id).put("flow", &*e.workflow_type);

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reflux_core::{
-    BootId, Command, Context, Draft, EffectClass, Event, EventId, Item, Kind, Limits, Local, Run,
-    RunId, RunKey, Start, Timestamp, Worker, apply, decide,
+    BootId, Command, Context, Draft, EffectClass, Event, EventId, Header, Item, Kind, Limits,
+    Local, Payloads, Run, RunId, RunKey, Start, Timestamp, Worker, apply, decide,
 };
 use reflux_flow::graph::NodeRef;
-use reflux_flow::{Advance, Bundle, NodePolicy, Policies, Progress, advance, payload};
+use reflux_flow::schedule::{self, Subject};
+use reflux_flow::{Advance, Bundle, Decider, NodePolicy, Policies, advance, payload};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -27,8 +28,8 @@ const RECORD_BYTES: usize = 128 * 1024;
 pub struct Folded {
     /// The state.
     pub run: Run,
-    /// Where it stands on its flow; `None` before it is started.
-    pub progress: Option<Progress>,
+    /// Who decides, and where that stands; `None` before it is started.
+    pub decider: Option<Decider>,
 }
 
 /// A run with its surroundings.
@@ -51,7 +52,7 @@ pub struct World {
 
 impl Folded {
     fn new() -> Self {
-        Self { run: Run::new(key()), progress: None }
+        Self { run: Run::new(key()), decider: None }
     }
 
     /// What encoded items give.
@@ -71,10 +72,11 @@ impl Folded {
         apply(&mut self.run, item).expect("an item follows from those before it");
         let Item::Event(event) = item else { return };
         if let Kind::Started(started) = &event.kind {
-            self.progress = Progress::new(bundle.clone(), &started.workflow_type, key());
+            let (workflow_type, header) = (&started.workflow_type, &started.header);
+            self.decider = Decider::new(bundle.clone(), workflow_type, header, key()).ok();
         }
-        let progress = self.progress.as_mut().expect("the bundle has the flow");
-        progress.observe(event).expect("an event fits the flow");
+        let decider = self.decider.as_mut().expect("the bundle has the flow");
+        decider.observe(event).expect("an event fits the flow");
     }
 }
 
@@ -104,14 +106,31 @@ impl World {
     /// # Errors
     /// Why it was refused.
     pub fn start(&mut self, flow: &str, input: &Value) -> Result<(), String> {
-        let progress = Progress::new(self.bundle.clone(), flow, key());
-        self.live.progress = Some(progress.ok_or("the bundle has no such flow")?);
-        let digest = digest_of(&self.bundle);
+        self.begin(flow, payload::of_value(input), payload::spec_header(digest_of(&self.bundle)))
+    }
+
+    /// Starts the schedule of a trigger instead.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub fn start_schedule(&mut self, flow: &str, trigger: &str) -> Result<(), String> {
+        let subject = Subject {
+            namespace: "default".to_owned(),
+            flow: flow.to_owned(),
+            trigger: trigger.to_owned(),
+        };
+        let header = subject.header(digest_of(&self.bundle));
+        self.begin(schedule::WORKFLOW_TYPE, Payloads::default(), header)
+    }
+
+    fn begin(&mut self, kind: &str, input: Payloads, header: Header) -> Result<(), String> {
+        let decider = Decider::new(self.bundle.clone(), kind, &header, key());
+        self.live.decider = Some(decider.map_err(|error| error.to_string())?);
         self.command(Command::Start(Box::new(Start {
-            workflow_type: flow.into(),
+            workflow_type: kind.into(),
             task_queue: LOCAL.into(),
-            input: payload::of_value(input),
-            header: payload::spec_header(digest),
+            input,
+            header,
             ..Start::default()
         })))
     }
@@ -183,8 +202,8 @@ impl World {
     }
 
     fn advance(&mut self, mut draft: Draft) -> Advance {
-        let progress = self.live.progress.as_mut().expect("the run was started");
-        let advanced = advance(&mut draft, progress, &self.ctx, &Nodes, &mut 0, self.record_bytes)
+        let decider = self.live.decider.as_mut().expect("the run was started");
+        let advanced = advance(&mut draft, decider, &self.ctx, &Nodes, &mut 0, self.record_bytes)
             .expect("the flow's decisions are taken");
         let (run, items) = draft.into_parts();
         self.live.run = run;
@@ -193,7 +212,7 @@ impl World {
             self.items.push(item);
         }
         assert_eq!(self.twin.run, self.live.run, "the items give another run");
-        assert!(self.twin.progress == self.live.progress, "the items give another progress");
+        assert!(self.twin.decider == self.live.decider, "the items give another progress");
         if self.forgetful {
             self.live = self.twin.clone();
         }

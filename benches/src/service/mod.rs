@@ -2,12 +2,14 @@
 //! HTTP from this process.
 
 mod code;
+mod flows;
 mod load;
 mod runs;
 mod temporal;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -27,12 +29,18 @@ pub fn temporal(bed: &Bed) -> Vec<Figure> {
     figures
 }
 
+/// Figures of flows over our own API.
+pub fn flows(bed: &Bed) -> Vec<Figure> {
+    let served = Served::start(bed);
+    served.block_on(flows::remote(&served))
+}
+
 /// A server process in a project that vanishes with it.
 pub struct Served {
     process: Child,
     runtime: tokio::runtime::Runtime,
     grpc: SocketAddr,
-    _project: tempfile::TempDir,
+    project: tempfile::TempDir,
 }
 
 impl Served {
@@ -57,11 +65,16 @@ impl Served {
             .enable_all()
             .build()
             .expect("threads");
-        Self { process, runtime, grpc: address("grpc"), _project: project }
+        Self { process, runtime, grpc: address("grpc"), project }
     }
 
     pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)
+    }
+
+    /// The project that is served.
+    pub fn project(&self) -> &Path {
+        self.project.path()
     }
 
     /// A connection of its own.

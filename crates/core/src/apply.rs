@@ -12,6 +12,10 @@ use crate::{
 pub(crate) const OUTCOME_UNKNOWN: &str = "reflux.outcome-unknown";
 /// Name of the marker that ends the delayed beginning of a flow.
 pub(crate) const MARKER_BEGIN: &str = "reflux.begin";
+/// Name of the marker by which a flow's decider ends a child at once.
+pub(crate) const MARKER_TERMINATE: &str = "reflux.terminate";
+/// Where that marker holds the number of the child's `ChildInitiated`, a JSON number.
+pub(crate) const TERMINATED: &str = "initiated";
 
 /// An item that does not follow from the run: the log is damaged, or we have a defect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,12 +166,13 @@ fn transition(run: &mut Run, event: &Event) -> Result<(), IllegalItem> {
             timer::apply(run, &event.kind, id, time)
         }
 
-        Kind::Marker(marker) => {
-            if &*marker.name == MARKER_BEGIN {
-                task::begin_flow(run)?;
+        Kind::Marker(marker) => match &*marker.name {
+            MARKER_BEGIN => task::begin_flow(run),
+            MARKER_TERMINATE => {
+                child::terminate(run, child::terminated_child(marker).unwrap_or_default())
             }
-            Ok(())
-        }
+            _ => Ok(()),
+        },
 
         Kind::ChildInitiated(initiated) => child::initiate(run, initiated, id, time),
         Kind::ChildStartFailed(_)

@@ -7,10 +7,10 @@
 
 use std::sync::Arc;
 
-use crate::apply::is_flow;
+use crate::apply::{MARKER_TERMINATE, TERMINATED, is_flow};
 use crate::{
-    ChildInitiated, ChildRef, EventId, Execution, IllegalItem, Kind, Message, Outgoing, Parent,
-    ParentClosePolicy, Run, RunId, RunKey, Start, Target, Timestamp,
+    ChildInitiated, ChildRef, EventId, Execution, IllegalItem, Kind, Marker, Message, Outgoing,
+    Parent, ParentClosePolicy, Run, RunId, RunKey, Start, Target, Timestamp,
 };
 
 /// A child that has not closed.
@@ -170,7 +170,9 @@ pub(crate) fn parent_closed(run: &mut Run) {
         .values()
         .filter_map(|child| {
             let message = match child.what.parent_close_policy {
-                ParentClosePolicy::Terminate | ParentClosePolicy::Unspecified => Message::Terminate,
+                ParentClosePolicy::Terminate | ParentClosePolicy::Unspecified => {
+                    Message::Terminate { reason: "by parent close policy".into() }
+                }
                 ParentClosePolicy::RequestCancel => {
                     Message::RequestCancel { initiated: EventId(0), cancel: None }
                 }
@@ -184,6 +186,26 @@ pub(crate) fn parent_closed(run: &mut Run) {
     for message in messages {
         run.send(message);
     }
+}
+
+/// The `ChildInitiated` of the child that a marker ends; `None` when it is another marker.
+pub fn terminated_child(marker: &Marker) -> Option<EventId> {
+    let ends = &*marker.name == MARKER_TERMINATE;
+    let payload = marker.details.get(TERMINATED).filter(|_| ends)?.payloads.first()?;
+    std::str::from_utf8(&payload.data).ok()?.parse().ok().map(EventId)
+}
+
+/// The decider wants no more of a child: it is told to end at once.
+pub(crate) fn terminate(run: &mut Run, initiated: EventId) -> Result<(), IllegalItem> {
+    let Some(child) = run.children.get(&initiated) else {
+        let from = format_args!("no open child ({initiated})").to_string();
+        return Err(IllegalItem::new(run, from, "the end of a child"));
+    };
+    let key = child.key();
+    let target = Target::chain(key.namespace, key.workflow_id, key.run_id);
+    let message = Message::Terminate { reason: "by its parent".into() };
+    run.send(Outgoing { target, message });
+    Ok(())
 }
 
 /// Code waits for the parent's word before its first task; flows begin at once.

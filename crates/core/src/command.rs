@@ -324,6 +324,11 @@ pub enum Decision {
     },
     /// Start a child.
     StartChild(Box<StartChild>),
+    /// End a child at once. Temporal has no event for it: a flow's decider only.
+    TerminateChild {
+        /// Its `ChildInitiated`.
+        initiated: EventId,
+    },
     /// Signal another run.
     SignalExternal(Box<SignalExternal>),
     /// Ask another run to end.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::activity_commands::claim_local;
+use crate::apply::{MARKER_BEGIN, MARKER_TERMINATE, TERMINATED};
 use crate::close::{self, or};
 use crate::decide::{
     check_blob, check_failure, check_fields, check_id, check_length, check_name, some_length,
@@ -17,7 +18,7 @@ use crate::{
     ExternalSignalInitiated, HEADER_EFFECTS, HEADER_PARENT, HEADER_RETRY, Header, Kind, Limits,
     Marker, ParentClosePolicy, Payloads, Phase, PropertiesModified, Rejection, Retry, Run,
     ScheduleActivity, SearchAttributesUpserted, SignalExternal, StartChild, Target,
-    TaskFailedCause, TimerCanceled, TimerStarted, activity, recover,
+    TaskFailedCause, TimerCanceled, TimerStarted, activity, json_payload, recover,
 };
 
 impl Decision {
@@ -34,6 +35,7 @@ impl Decision {
             | Self::CancelTimer { .. }
             | Self::RecordMarker { .. }
             | Self::StartChild(_)
+            | Self::TerminateChild { .. }
             | Self::SignalExternal(_)
             | Self::RequestCancelExternal { .. }
             | Self::UpsertSearchAttributes { .. }
@@ -121,7 +123,7 @@ impl<'a> Plan<'a> {
             Decision::StartTimer { timer_id, duration } => self.timer(limits, timer_id, *duration),
             Decision::CancelTimer { timer_id } => self.cancel_timer(timer_id),
             Decision::RecordMarker { name, details, failure } => {
-                let checked = check_name(limits, "marker name", name)
+                let checked = check_marker_name(limits, name)
                     .and_then(|()| check_marker(limits, details))
                     .and_then(|()| match failure {
                         Some(failure) => check_failure(limits, failure),
@@ -130,6 +132,7 @@ impl<'a> Plan<'a> {
                 because(TaskFailedCause::BadRecordMarkerAttributes, checked)
             }
             Decision::StartChild(wanted) => self.child(limits, wanted),
+            Decision::TerminateChild { initiated } => self.terminate_child(*initiated),
             Decision::SignalExternal(wanted) => self.signal(limits, wanted),
             Decision::RequestCancelExternal { target, reason, .. } => {
                 self.external_cancels += 1;
@@ -266,6 +269,17 @@ impl<'a> Plan<'a> {
         because(TaskFailedCause::BadStartChildExecutionAttributes, checked)
     }
 
+    fn terminate_child(&self, initiated: EventId) -> Verdict {
+        let checked = match (self.run.decider(), self.run.children.contains_key(&initiated)) {
+            (Some(Decider::Flow), true) => Ok(()),
+            (Some(Decider::Flow), false) => Err(Rejection::not_found(format!("child {initiated}"))),
+            (Some(Decider::Code | Decider::System) | None, _) => {
+                Err(Rejection::invalid("only a flow ends a child at once: ask it to end"))
+            }
+        };
+        because(TaskFailedCause::UnhandledCommand, checked)
+    }
+
     fn signal(&mut self, limits: &Limits, wanted: &SignalExternal) -> Verdict {
         self.signals += 1;
         because(
@@ -357,6 +371,14 @@ fn check_target(limits: &Limits, target: &Target) -> Result<(), Rejection> {
     Ok(())
 }
 
+/// These markers are events of the run itself.
+fn check_marker_name(limits: &Limits, name: &str) -> Result<(), Rejection> {
+    if matches!(name, MARKER_BEGIN | MARKER_TERMINATE) {
+        return Err(Rejection::invalid(format!("marker name {name} is reserved: use another")));
+    }
+    check_name(limits, "marker name", name)
+}
+
 fn check_marker(limits: &Limits, details: &BTreeMap<String, Payloads>) -> Result<(), Rejection> {
     let bytes = details.iter().map(|(name, value)| name.len() + crate::payloads_bytes(value)).sum();
     within("marker details", bytes, limits.blob_bytes_max, "keep large data elsewhere")
@@ -438,6 +460,16 @@ fn emit_one(
         }
         Decision::StartChild(wanted) => {
             Kind::ChildInitiated(Arc::new(initiated(draft.run(), *wanted, by)))
+        }
+        Decision::TerminateChild { initiated } => {
+            let number = Payloads { payloads: vec![json_payload(initiated.to_string())] };
+            Kind::Marker(Marker {
+                name: MARKER_TERMINATE.into(),
+                details: BTreeMap::from([(TERMINATED.to_owned(), number)]),
+                failure: None,
+                header: Header::default(),
+                task_completed,
+            })
         }
         Decision::SignalExternal(wanted) => {
             let SignalExternal { target, name, input, header, child_only } = *wanted;

@@ -72,12 +72,12 @@ pub(crate) fn deliver(
             }
             draft.emit_event(Kind::CancelRequested(event)).map(drop)
         }
-        Message::Terminate => {
+        Message::Terminate { reason } => {
             mark(draft, source, seq)?;
             task::abandon(draft, ctx)?;
             draft
                 .emit_event(Kind::Terminated(Terminated {
-                    reason: "by parent close policy".into(),
+                    reason,
                     details: Payloads::default(),
                     identity: "reflux".into(),
                 }))
@@ -228,7 +228,7 @@ fn conclude(draft: &mut Draft, seq: u64, failed: Option<DeliveryFailure>) -> Res
             | Message::StartNext { .. }
             | Message::FirstTask
             | Message::ChildClosed { .. }
-            | Message::Terminate,
+            | Message::Terminate { .. },
             _,
         ) => None,
     };

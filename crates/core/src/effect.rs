@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::apply::MARKER_TERMINATE;
 use crate::{
     Delta, Event, EventId, Item, Kind, Message, Outgoing, Phase, Priority, Run, Status, Target,
     Timestamp, WorkflowTask,
@@ -114,8 +115,16 @@ fn of_event(run: &Run, event: &Event, out: &mut Vec<Effect>) {
                 Message::StartNext { .. }
                 | Message::FirstTask
                 | Message::ChildClosed { .. }
-                | Message::Terminate => false,
+                | Message::Terminate { .. } => false,
             });
+        }
+        Kind::Marker(marker) if &*marker.name == MARKER_TERMINATE => {
+            // One marker for each child; telling it twice does no harm.
+            for (seq, outgoing) in &run.outbox {
+                if matches!(outgoing.message, Message::Terminate { .. }) {
+                    out.push(send(*seq, outgoing));
+                }
+            }
         }
         Kind::ChildStarted(begun) => send_new(run, out, |outgoing| {
             matches!(outgoing.message, Message::FirstTask)

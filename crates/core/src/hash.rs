@@ -349,7 +349,10 @@ impl Feed {
                     feed.kind(Kind::ExternalCancelInitiated(cancel.clone()));
                 });
             }
-            Message::Terminate => self.number(6),
+            Message::Terminate { reason } => {
+                self.number(6);
+                self.text(reason);
+            }
         }
     }
 

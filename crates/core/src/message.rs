@@ -96,8 +96,11 @@ pub enum Message {
         /// What to say; `None` when the sender closed and its child is to end.
         cancel: Option<Arc<ExternalCancelInitiated>>,
     },
-    /// The sender closed: its child is to be terminated.
-    Terminate,
+    /// The sender closed, or wants no more of its child: it is to be terminated.
+    Terminate {
+        /// For people.
+        reason: Arc<str>,
+    },
 }
 
 /// Why a message can never be delivered.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 use prost::Message as _;
-use reflux_core::{Item, Payload, RunKey};
+use reflux_core::{Header, Item, Kind, Payload, RunKey};
 use reflux_proto::reflux::v1 as wire;
 
 use crate::Error;
@@ -109,7 +109,8 @@ pub(crate) fn items(store: &reflux_store::Partition, run: &RunKey) -> Result<Vec
     store.items(run, 0)?.map(|row| decode(&row?.1, &fetch)).collect()
 }
 
-/// Tells the digests that an encoded item refers to: payloads, and a flow run's bundle.
+/// Tells the digests that an encoded item refers to: payloads, and the bundles of flow runs and of
+/// schedules.
 ///
 /// # Errors
 /// The bytes are not an item.
@@ -124,8 +125,8 @@ pub fn references(
         reflux_store::Error::Corrupt(format!("an item cannot be read: {error}"))
     })?;
     if let Item::Event(event) = &item
-        && let reflux_core::Kind::Started(started) = &event.kind
-        && let Some(payload) = reflux_flow::payload::spec_of(&started.header)
+        && let Some(header) = header_of(&event.kind)
+        && let Some(payload) = reflux_flow::payload::spec_of(header)
         && let Ok(digest) = <[u8; 32]>::try_from(&*payload.data)
     {
         tell(digest);
@@ -136,6 +137,15 @@ pub fn references(
         }
     });
     Ok(())
+}
+
+/// The header that may name a bundle.
+fn header_of(kind: &Kind) -> Option<&Header> {
+    match kind {
+        Kind::Started(started) => Some(&started.header),
+        Kind::Signaled(signaled) => Some(&signaled.header),
+        _ => None,
+    }
 }
 
 fn digest_of(payload: &Payload) -> Option<[u8; 32]> {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use reflux_core::{
-    Command, Context, Delta, Draft, Effect, Ending, Event, Item, Kind, Phase, Run, RunKey,
+    Command, Context, Delta, Draft, Effect, Ending, Event, Item, Kind, Message, Phase, Run, RunKey,
     Timestamp, WorkflowTask, apply, decide, effects,
 };
-use reflux_flow::{Advance, Policies, Progress, payload};
+use reflux_flow::schedule::SIGNAL_ADOPT;
+use reflux_flow::{Advance, Decider, Policies, payload};
 use reflux_proto::reflux::v1 as wire;
 use reflux_store::{ERROR_BYTES_MAX, Indexed, Summary, WAITING_MAX, Waiting};
 
@@ -27,7 +28,8 @@ const TIGHT_BYTES: usize = 192 * 1024;
 #[derive(Debug)]
 pub(crate) struct Execution {
     run: Run,
-    progress: Option<Progress>,
+    /// Who decides inside the partition; `None` for code.
+    decider: Option<Decider>,
     /// How many items it has: the ordinal of the next one.
     items: u64,
     bytes: u64,
@@ -86,7 +88,7 @@ impl Execution {
     pub fn new(key: RunKey) -> Self {
         Self {
             run: Run::new(key),
-            progress: None,
+            decider: None,
             items: 0,
             bytes: 0,
             indexed: Indexed::default(),
@@ -132,8 +134,13 @@ impl Execution {
             .map_err(|error| Error::Corrupt(format!("run {}: {error}", self.run.key)))?;
         if let Item::Event(event) = item {
             self.open_flow(event, specs, fetch)?;
-            if let Some(progress) = &mut self.progress {
-                progress
+            if let Some(decider) = &mut self.decider {
+                let wanted = decider.wants(&event.kind).cloned();
+                if let Some(spec) = wanted {
+                    let digest = digest_of(&spec)?;
+                    decider.offer(&spec, specs.get(digest, || fetch(digest))?);
+                }
+                decider
                     .observe(event)
                     .map_err(|error| Error::Corrupt(format!("run {}: {error}", self.run.key)))?;
             }
@@ -154,11 +161,9 @@ impl Execution {
         let Kind::Started(started) = &event.kind else { return Ok(()) };
         let Some(digest) = spec_digest(&started.header)? else { return Ok(()) };
         let bundle = specs.get(digest, || fetch(digest))?;
-        let progress = Progress::new(bundle, &started.workflow_type, self.run.key.clone())
-            .ok_or_else(|| {
-                Error::Invalid(format!("the bundle has no flow `{}`", started.workflow_type))
-            })?;
-        self.progress = Some(progress);
+        let key = self.run.key.clone();
+        let decider = Decider::new(bundle, &started.workflow_type, &started.header, key);
+        self.decider = Some(decider.map_err(|error| Error::Invalid(error.to_string()))?);
         Ok(())
     }
 
@@ -186,7 +191,7 @@ impl Execution {
     pub fn summary(&self, retention: std::time::Duration) -> Summary {
         let run = &self.run;
         let closed = run.closed.as_ref().map(|close| close.time);
-        let (steps_done, steps_total) = self.progress.as_ref().map_or((0, 0), Progress::counts);
+        let (steps_done, steps_total) = self.decider.as_ref().map_or((0, 0), Decider::counts);
         let started = run.started.as_deref();
         Summary {
             key: run.key.clone(),
@@ -230,7 +235,7 @@ impl Execution {
 /// A run while a record is decided: its commands in order, all in one draft.
 pub(crate) struct Deciding {
     draft: Draft,
-    progress: Option<Progress>,
+    decider: Option<Decider>,
     items: u64,
     bytes: u64,
     indexed: Indexed,
@@ -244,10 +249,10 @@ pub(crate) struct Deciding {
 impl Deciding {
     /// Takes up a run.
     pub fn of(execution: Execution) -> Self {
-        let Execution { run, progress, items, bytes, indexed, more, request_id } = execution;
+        let Execution { run, decider, items, bytes, indexed, more, request_id } = execution;
         Self {
             draft: Draft::of(run),
-            progress,
+            decider,
             items,
             bytes,
             indexed,
@@ -286,14 +291,15 @@ impl Deciding {
         self.again = self.again.max(again);
     }
 
-    /// The bundle that a start in this draft names.
-    pub fn new_spec(&self) -> Option<[u8; 32]> {
-        match self.draft.items().first() {
-            Some(Item::Event(Event { kind: Kind::Started(started), .. })) => {
-                spec_digest(&started.header).ok().flatten()
+    /// The bundles that this draft is the first of the run to name.
+    pub fn new_specs(&self) -> impl Iterator<Item = [u8; 32]> {
+        self.draft.items().iter().filter_map(|item| {
+            let Item::Event(Event { kind, .. }) = item else { return None };
+            match kind {
+                Kind::Started(started) => spec_digest(&started.header).ok().flatten(),
+                kind => self.decider.as_ref()?.wants(kind).and_then(|spec| digest_of(spec).ok()),
             }
-            _ => None,
-        }
+        })
     }
 
     /// Bytes of what was decided, estimated.
@@ -333,12 +339,15 @@ impl Deciding {
         {
             let bundle = specs.get(digest, || Ok(None))?;
             let key = self.draft.run().key.clone();
-            let progress = Progress::new(bundle, &start.workflow_type, key).ok_or_else(|| {
-                Error::Invalid(format!("the bundle has no flow `{}`", start.workflow_type))
-            })?;
-            self.progress = Some(progress);
+            let decider = Decider::new(bundle, &start.workflow_type, &start.header, key);
+            self.decider = Some(decider.map_err(|error| Error::Invalid(error.to_string()))?);
         }
-        if let (Command::Signal(signal), Some(progress)) = (&command, &self.progress)
+        if let Some(decider) = self.decider.as_mut().filter(|decider| decider.schedule().is_some())
+        {
+            offer_adopted(decider, &command, specs)?;
+        }
+        let progress = self.decider.as_ref().and_then(Decider::progress);
+        if let (Command::Signal(signal), Some(progress)) = (&command, progress)
             && !self.draft.run().request_ids.contains(&signal.request_id)
         {
             progress.admit(signal)?;
@@ -352,10 +361,10 @@ impl Deciding {
     /// # Errors
     /// The flow's decision was refused.
     pub fn advance(&mut self, ctx: &Context, nodes: &dyn Policies) -> Result<(), Error> {
-        let Some(progress) = &mut self.progress else { return Ok(()) };
+        let Some(decider) = &mut self.decider else { return Ok(()) };
         let advanced = reflux_flow::advance(
             &mut self.draft,
-            progress,
+            decider,
             ctx,
             nodes,
             &mut self.observed,
@@ -390,7 +399,7 @@ impl Deciding {
         items.iter().for_each(|item| note_request(&mut request_id, item));
         let execution = Execution {
             run,
-            progress: self.progress,
+            decider: self.decider,
             items: self.items + items.len() as u64,
             bytes: self.bytes + bytes as u64,
             indexed: self.indexed.clone(),
@@ -472,11 +481,31 @@ fn note_request(first: &mut Arc<str>, item: &Item) {
 }
 
 fn spec_digest(header: &reflux_core::Header) -> Result<Option<[u8; 32]>, Error> {
-    let Some(payload) = payload::spec_of(header) else { return Ok(None) };
-    let digest = <[u8; 32]>::try_from(&*payload.data).map_err(|_| {
-        Error::Invalid("the header `reflux.spec` is not a digest of 32 bytes".into())
-    })?;
-    Ok(Some(digest))
+    payload::spec_of(header).map(digest_of).transpose()
+}
+
+/// A signal that brings a schedule another bundle comes with it, so only from outside.
+fn offer_adopted(decider: &mut Decider, command: &Command, specs: &Specs) -> Result<(), Error> {
+    match command {
+        Command::Signal(signal) if &*signal.name == SIGNAL_ADOPT => {
+            let Some(spec) = payload::spec_of(&signal.header) else {
+                return Err(Error::Invalid("the signal names no bundle in its header".into()));
+            };
+            decider.offer(spec, specs.get(digest_of(spec)?, || Ok(None))?);
+            Ok(())
+        }
+        Command::Deliver { message: Message::Signal { signal, .. }, .. }
+            if &*signal.name == SIGNAL_ADOPT =>
+        {
+            Err(Error::Invalid("a schedule takes another bundle only from a deployment".into()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn digest_of(spec: &reflux_core::Payload) -> Result<[u8; 32], Error> {
+    <[u8; 32]>::try_from(&*spec.data)
+        .map_err(|_| Error::Invalid("the header `reflux.spec` is not a digest of 32 bytes".into()))
 }
 
 /// Why a run failed, short enough for a list.

@@ -54,6 +54,14 @@ pub enum Ask {
         /// The command.
         command: Command,
     },
+    /// A signal to the open run that names a bundle in its header: the bundle is written to the
+    /// partition with it.
+    Adopt {
+        /// The signal.
+        signal: Box<reflux_core::Signal>,
+        /// The bundle.
+        spec: Spec,
+    },
     /// Nothing but the answer: whoever asks looks at the run as it is durable.
     Look {
         /// Which run; `None` is the open or latest one.

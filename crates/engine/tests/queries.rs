@@ -91,7 +91,7 @@ async fn a_task_in_hand_does_not_answer_what_came_later() {
     let task = code.task("tasks").await;
     code.signal(&run, "before the question").await;
     let asked = ask(&code, &run, "state").await;
-    let again = code.start_task(&run, task.scheduled, "poll").await.unwrap();
+    let again = code.start_task(&run, task.scheduled, &task.request_id).await.unwrap();
     assert!(again.queries.is_empty(), "the worker has not seen the signal");
     finish_task(&code, &task).await;
     // The signal makes a task, and the question rides on it.

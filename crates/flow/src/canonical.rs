@@ -23,7 +23,8 @@ impl Flow {
         map.insert("description".into(), json!(self.description));
         map.insert("category".into(), json!(self.category));
         map.insert("input".into(), self.parameters.iter().map(parameter).collect());
-        map.insert("triggers".into(), json!(self.triggers));
+        let triggers = self.triggers.iter().map(|trigger| trigger.source.clone());
+        map.insert("triggers".into(), triggers.collect());
         map.insert("steps".into(), self.steps.iter().map(step).collect());
         if let Some(output) = &self.output {
             map.insert("output".into(), output.to_value());

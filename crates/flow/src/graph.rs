@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::expr::Expr;
 use crate::template::Template;
+use crate::trigger::Trigger;
 
 /// Name of a step: `[A-Za-z0-9_-]{1,200}`; a spawned step is `parent/step`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -76,8 +77,8 @@ pub struct Flow {
     pub output: Option<Template>,
     /// Where a failure goes that its step does not route itself.
     pub on_failure: Vec<Rule>,
-    /// What starts runs besides people: objects with a `type`, as their author wrote them.
-    pub triggers: Vec<Value>,
+    /// What starts runs besides people.
+    pub triggers: Vec<Trigger>,
 }
 
 impl Flow {

@@ -11,6 +11,7 @@
 pub mod advance;
 pub mod bundle;
 pub mod canonical;
+mod decider;
 pub mod diagnostic;
 pub mod document;
 pub mod duration;
@@ -25,13 +26,17 @@ pub mod payload;
 #[doc(hidden)]
 pub mod planted;
 pub mod progress;
+pub mod schedule;
 pub mod scope;
 pub mod span;
 pub mod syntax;
 pub mod template;
+pub mod trigger;
 pub mod validate;
 mod walk;
 
 pub use advance::{Advance, Error as AdvanceError, NodePolicy, Policies, advance};
+pub use decider::{Decider, Unfit};
 pub use graph::{Bundle, Flow};
 pub use progress::Progress;
+pub use schedule::Schedule;

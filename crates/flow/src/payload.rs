@@ -122,7 +122,11 @@ pub fn error_of(failure: &Failure) -> Value {
 
 /// The details of a marker of ours.
 pub(crate) fn marker(mark: &Mark) -> BTreeMap<String, Payloads> {
-    let json = serde_json::to_vec(mark).unwrap_or_default();
+    marker_of(serde_json::to_vec(mark).unwrap_or_default())
+}
+
+/// The details of a marker with that JSON.
+pub(crate) fn marker_of(json: Vec<u8>) -> BTreeMap<String, Payloads> {
     let payloads = Payloads { payloads: vec![payload(json)] };
     BTreeMap::from([(DATA.to_owned(), payloads)])
 }

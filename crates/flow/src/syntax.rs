@@ -18,6 +18,7 @@ mod routed;
 mod step;
 #[cfg(test)]
 mod tests;
+mod triggers;
 mod wait;
 
 use crate::diagnostic::{Diagnostic, Severity};

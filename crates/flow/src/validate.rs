@@ -5,6 +5,7 @@ mod inputs;
 mod names;
 #[cfg(test)]
 mod tests;
+mod triggers;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::graph::{Bundle, Flow, NodeRef, ParameterKind};
@@ -59,6 +60,7 @@ pub fn validate(flow: &Flow, nodes: &dyn Nodes, spans: &Spans) -> Vec<Diagnostic
     names::check(&mut check);
     graph::check(&mut check);
     inputs::check(&mut check);
+    triggers::check(&mut check);
     let mut found = check.found;
     found.sort_by_key(|d| (d.severity == Severity::Warning, d.span));
     found

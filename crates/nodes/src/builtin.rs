@@ -9,6 +9,7 @@ use crate::NodesConfig;
 use crate::command::ExecCommand;
 use crate::files::{CsvRead, FileRead, FileWrite, Root};
 use crate::http::{HttpRequest, Web, WebhookOut};
+use crate::trigger::Occurrence;
 use crate::util::{Fail, JsonParse, Log, Template, Transform};
 
 /// The built-in nodes. Those declared in a project's files are added with [`crate::load_dir`].
@@ -33,6 +34,9 @@ pub fn builtin(config: &NodesConfig) -> Catalogue {
     for node in nodes {
         catalogue.insert(node);
     }
+    for node in Occurrence::all() {
+        catalogue.insert(Arc::new(node));
+    }
     catalogue
 }
 
@@ -54,6 +58,10 @@ mod tests {
                 "file.write",
                 "http.request",
                 "json.parse",
+                "trigger.event",
+                "trigger.manual",
+                "trigger.schedule",
+                "trigger.webhook",
                 "util.fail",
                 "util.log",
                 "util.template",

@@ -20,6 +20,7 @@ mod http;
 mod jmespath;
 mod net;
 mod support;
+mod trigger;
 mod util;
 
 pub use builtin::builtin;

@@ -84,6 +84,10 @@ pub enum Command {
     Terminate(commands::end::TerminateArgs),
     /// Send a signal to a run
     Signal(commands::signal::Args),
+    /// Tell an event to the flows that wait for it
+    Emit(commands::emit::Args),
+    /// What starts runs besides people: webhooks, schedules, events
+    Triggers(commands::triggers::Args),
     /// Answer an approval that a run waits for
     Approve(commands::approve::Args),
     /// Say what became of a step whose process was lost

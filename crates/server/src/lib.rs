@@ -33,6 +33,7 @@ pub mod service;
 pub mod story;
 pub mod telemetry;
 pub mod temporal;
+pub mod triggers;
 pub mod workers;
 
 pub use client::Client;

@@ -25,6 +25,7 @@ use crate::protocol::{
     status_name, status_of,
 };
 use crate::secrets::Secrets;
+use crate::triggers::Triggers;
 use crate::{Config, Error, Kind, Project, clock};
 
 /// How often a follower is told that the run is still there: so that one who has gone is noticed.
@@ -40,6 +41,7 @@ pub struct Service {
     host: Arc<LocalHost>,
     project: Project,
     identity: Arc<str>,
+    triggers: Triggers,
     serves: OnceLock<Addresses>,
 }
 
@@ -50,7 +52,10 @@ impl Service {
     /// A service over an engine and its host.
     pub fn new(engine: Engine, host: Arc<LocalHost>, project: Project) -> Self {
         let user = std::env::var("USER").unwrap_or_else(|_| "cli".to_owned());
-        Self { engine, host, project, identity: user.into(), serves: OnceLock::new() }
+        let identity: Arc<str> = user.into();
+        let triggers =
+            Triggers::new(engine.clone(), host.clone(), project.clone(), identity.clone());
+        Self { engine, host, project, identity, triggers, serves: OnceLock::new() }
     }
 
     /// The engine.
@@ -61,6 +66,11 @@ impl Service {
     /// The host.
     pub fn host(&self) -> &Arc<LocalHost> {
         &self.host
+    }
+
+    /// What starts runs besides people.
+    pub fn triggers(&self) -> &Triggers {
+        &self.triggers
     }
 
     /// Reads nodes and secrets again: a caller at the socket may have changed them.

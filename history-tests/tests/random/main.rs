@@ -17,8 +17,8 @@ use reflux_core::{
     AttemptRef, Child, Command, Ending, Event, EventId, Item, Kind, Message, Phase, RequestCancel,
     Resolution, RetryState, RunKey, Signal, Status, Suspend, Waiting, Worker, application_failure,
 };
-use reflux_flow::payload;
 use reflux_flow::progress::{APPROVAL_SIGNAL, Phase as StepPhase};
+use reflux_flow::{Decider, payload};
 use serde_json::{Value, json};
 
 /// Runs that are tried; each seed is one.
@@ -203,7 +203,8 @@ impl Play {
     }
 
     fn signal(&mut self) -> Result<(), String> {
-        let progress = self.world.live.progress.as_ref().expect("started");
+        let progress =
+            self.world.live.decider.as_ref().and_then(Decider::progress).expect("started");
         let mut names: Vec<(String, Value)> =
             progress.awaited_signals().map(|name| (name.to_owned(), json!(1))).collect();
         names.extend(progress.approvals().map(|step| {
@@ -255,8 +256,9 @@ impl Play {
 
     /// A run that completes leaves nothing half done.
     fn check_closed(&self) {
-        let Folded { run, progress } = &self.world.live;
-        let steps = progress.as_ref().expect("started").steps();
+        let Folded { run, decider } = &self.world.live;
+        let progress = decider.as_ref().and_then(Decider::progress);
+        let steps = progress.expect("started").steps();
         let open: Vec<_> = steps
             .filter(|(_, state)| matches!(state.phase, StepPhase::Ready | StepPhase::Running))
             .map(|(step, _)| step.id.as_str())
@@ -282,7 +284,8 @@ impl Play {
             }
         }
         self.checked = self.world.items.len();
-        let (run, progress) = (&self.world.live.run, self.world.live.progress.as_ref().unwrap());
+        let Folded { run, decider } = &self.world.live;
+        let progress = decider.as_ref().and_then(Decider::progress).expect("started");
         if !run.is_open() {
             return;
         }

@@ -133,8 +133,14 @@ fn what_becomes_of_children_follows_their_policy() {
         assert_eq!(sent, expect.into_iter().collect::<Vec<_>>(), "{policy:?}");
     };
     let ask = Message::RequestCancel { initiated: EventId(0), cancel: None };
-    check(ParentClosePolicy::Unspecified, Some(Message::Terminate));
-    check(ParentClosePolicy::Terminate, Some(Message::Terminate));
+    check(
+        ParentClosePolicy::Unspecified,
+        Some(Message::Terminate { reason: "by parent close policy".into() }),
+    );
+    check(
+        ParentClosePolicy::Terminate,
+        Some(Message::Terminate { reason: "by parent close policy".into() }),
+    );
     check(ParentClosePolicy::RequestCancel, Some(ask));
     check(ParentClosePolicy::Abandon, None);
 }
@@ -225,4 +231,28 @@ fn a_run_is_not_its_own_child() {
     wanted.workflow_id = bench.run().key.workflow_id.clone();
     let command = Command::Decide(vec![Decision::StartChild(Box::new(wanted))]);
     assert!(matches!(bench.no(command), Rejection::Invalid(_)));
+}
+
+#[test]
+fn a_flow_ends_a_child_at_once_and_code_cannot() {
+    let mut bench = parent(ParentClosePolicy::Abandon);
+    bench.ok(Command::AckOutbox { seq: 1 });
+    bench.ok(Command::AckOutbox { seq: 2 });
+    let initiated = kid(&bench).initiated;
+    bench.decide(vec![Decision::TerminateChild { initiated }]);
+    let told = Message::Terminate { reason: "by its parent".into() };
+    assert!(messages(&bench).iter().any(|(_, message)| *message == told));
+    let is_told =
+        |effect: &Effect| matches!(effect, Effect::Send { message, .. } if *message == told);
+    assert!(bench.draft.effects().iter().any(is_told));
+    let again = Command::Decide(vec![Decision::TerminateChild { initiated: EventId(99) }]);
+    assert!(matches!(bench.no(again), Rejection::NotFound(_)));
+    for name in ["reflux.begin", "reflux.terminate"] {
+        let marker = Decision::RecordMarker {
+            name: name.into(),
+            details: Default::default(),
+            failure: None,
+        };
+        assert!(matches!(bench.no(Command::Decide(vec![marker])), Rejection::Invalid(_)));
+    }
 }

@@ -267,7 +267,7 @@ impl World {
         }
         let message = match self.dice.roll(8) {
             0 => Message::RequestCancel { initiated: EventId(0), cancel: None },
-            1 if self.dice.one_in(4) => Message::Terminate,
+            1 if self.dice.one_in(4) => Message::Terminate { reason: "x".into() },
             2..=4 => Message::FirstTask,
             _ => Message::Signal {
                 initiated: EventId(4),

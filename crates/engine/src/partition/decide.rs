@@ -234,6 +234,16 @@ impl Partition {
                 self.deciding(lane, run_id, deciding)?;
                 Ok((run_id, false))
             }
+            Ask::Adopt { signal, spec } => {
+                let run_id = self.resolve(lane, None)?;
+                self.parts.specs.learn(spec.digest, spec.bytes)?;
+                let specs = self.parts.specs.clone();
+                let host = self.parts.host.clone();
+                let run = self.deciding(lane, run_id, deciding)?;
+                run.command(&ctx, Command::Signal(*signal), &*host, &specs)?;
+                self.start_next(lane, run_id, deciding);
+                Ok((run_id, false))
+            }
             Ask::Advance { run_id } => {
                 let host = self.parts.host.clone();
                 let run = self.deciding(lane, run_id, deciding)?;
@@ -447,7 +457,7 @@ impl Partition {
         let (mut blobs, mut specs) = (Blobs::default(), Vec::new());
         for (_, run) in deciding {
             let is_clean = run.is_clean();
-            specs.extend(run.new_spec());
+            specs.extend(run.new_specs());
             let (execution, step) = run.finish(&mut blobs, &mut self.scratch);
             if !is_clean {
                 decided.changed.push((execution, step));

@@ -1,7 +1,9 @@
 //! Runs of code and their workers, over an engine in a directory that vanishes.
 #![allow(dead_code)]
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use reflux_core::{
@@ -49,6 +51,8 @@ pub struct Task {
     pub run: RunKey,
     pub scheduled: EventId,
     pub attempt: u32,
+    /// Of the poll that took it.
+    pub request_id: String,
     pub queries: Vec<OpenQuery>,
 }
 
@@ -103,6 +107,15 @@ pub fn worker() -> Worker {
     Worker::remote("worker")
 }
 
+fn fresh_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+/// Polls a future once, which is not enough for it.
+pub fn poll_once<T>(future: Pin<&mut impl Future<Output = T>>) {
+    assert!(future.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+}
+
 impl Code {
     pub fn open() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -139,6 +152,23 @@ impl Code {
         tokio::time::timeout(Duration::ZERO, self.engine.poll(&queue)).await.is_err()
     }
 
+    /// What is left in a queue was had before: offers may come twice, claims succeed once.
+    pub async fn expect_only_stale(&self, name: &str, kind: QueueKind) {
+        let queue = queue(name, kind);
+        while let Ok(offer) =
+            tokio::time::timeout(Duration::from_millis(50), self.engine.poll(&queue)).await
+        {
+            let refused = match &offer {
+                Offer::Task { run, scheduled, .. } => {
+                    self.start_task(run, *scheduled, &fresh_id()).await.is_err()
+                }
+                Offer::Activity { .. } => self.claim(&offer).await.is_err(),
+                Offer::Query { .. } => false,
+            };
+            assert!(refused, "{offer:?} was still to be had");
+        }
+    }
+
     pub async fn poll_activity(&self, name: &str) -> Offer {
         self.poll(name, QueueKind::Activity).await
     }
@@ -170,7 +200,7 @@ impl Code {
                 panic!("not a task");
             };
             if *run.workflow_id == *workflow_id {
-                return self.start_task(&run, scheduled, "poll").await.unwrap();
+                return self.start_task(&run, scheduled, &fresh_id()).await.unwrap();
             }
         }
     }
@@ -182,7 +212,8 @@ impl Code {
             else {
                 panic!("not a task");
             };
-            if let Ok(task) = self.start_task(&run, scheduled, "poll").await {
+            // Every poll has an id of its own: one that comes twice is refused.
+            if let Ok(task) = self.start_task(&run, scheduled, &fresh_id()).await {
                 return task;
             }
         }
@@ -209,6 +240,7 @@ impl Code {
                     run: answer.run.clone(),
                     scheduled: task.scheduled,
                     attempt: task.attempt,
+                    request_id: started.request_id.to_string(),
                     queries: engine.attach_queries(run),
                 }
             })

@@ -1,7 +1,7 @@
-//! The decider of flows: from where a run stands to what it does next.
+//! The deciders inside the partition: from where a run stands to what it does next.
 //!
 //! ```text
-//! draft's new events ─→ Progress ─→ next decisions ─→ core::decide ─→ draft's new events ─→ …
+//! draft's new events ─→ Decider ─→ next decisions ─→ core::decide ─→ draft's new events ─→ …
 //! ```
 //!
 //! It emits the same decisions a worker of code workflows sends, so a flow run is a workflow
@@ -19,9 +19,11 @@ use std::time::Duration;
 use reflux_core::{Command, Context, Draft, EffectClass, Item, Rejection, decide};
 use serde_json::Value;
 
+pub(crate) use next::INPUT_BYTES_MAX;
+
+use crate::decider::Decider;
 use crate::graph::{NodeRef, Retry};
-use crate::planted::Defect;
-use crate::progress::{Incoherent, Progress};
+use crate::progress::Incoherent;
 
 /// What a flow needs to know of the nodes at the moment a step is scheduled. The answer is
 /// recorded, so replay does not ask again.
@@ -75,25 +77,22 @@ pub enum Error {
 /// When a decision is refused. Nothing of the draft may then be appended.
 pub fn advance(
     draft: &mut Draft,
-    progress: &mut Progress,
+    decider: &mut Decider,
     ctx: &Context,
     nodes: &dyn Policies,
     observed: &mut usize,
     bytes_max: usize,
 ) -> Result<Advance, Error> {
     loop {
-        observe(draft, progress, observed)?;
+        observe(draft, decider, observed)?;
         let run = draft.run();
-        // A paused run starts nothing, but it can be cancelled.
-        let is_paused = run.paused.is_some() && !progress.is_canceling();
-        let is_held = is_paused && !Defect::PausesStopNothing.is_planted();
-        if !run.is_open() || !run.has_begun() || is_held {
+        if !run.is_open() || !run.has_begun() {
             return Ok(Advance::Waiting);
         }
         if draft.bytes() > bytes_max {
             return Ok(Advance::More);
         }
-        let decisions = progress.next(nodes, ctx.now);
+        let decisions = decider.next(run, nodes, ctx.now);
         if decisions.is_empty() {
             return Ok(Advance::Waiting);
         }
@@ -101,11 +100,11 @@ pub fn advance(
     }
 }
 
-fn observe(draft: &Draft, progress: &mut Progress, observed: &mut usize) -> Result<(), Incoherent> {
+fn observe(draft: &Draft, decider: &mut Decider, observed: &mut usize) -> Result<(), Incoherent> {
     for item in draft.items().iter().skip(*observed) {
         *observed += 1;
         if let Item::Event(event) = item {
-            progress.observe(event)?;
+            decider.observe(event)?;
         }
     }
     Ok(())

@@ -16,7 +16,7 @@ use crate::template::Template;
 use super::fields::{Fields, Reader};
 use super::link::Bounds;
 use super::wait::wait;
-use super::{Parsed, STEPS_MAX, parameters, reflux, routed};
+use super::{Parsed, STEPS_MAX, parameters, reflux, routed, triggers};
 
 /// Node types that only mark where branches begin, split or meet.
 const PASS_TYPES: &[&str] =
@@ -50,7 +50,7 @@ pub(crate) fn parse(file: &str, doc: &Doc) -> Result<Parsed, Vec<Diagnostic>> {
         }
     }
     if let Some(entry) = fields.take(&["triggers"], &mut plain) {
-        declared |= routed::triggers(&entry.value, &mut flow, &mut plain);
+        declared |= triggers::triggers(&entry.value, &mut flow, &mut plain);
     }
     collisions(&flow, &ids, &mut plain);
     let inputs: Option<BTreeSet<String>> =
@@ -183,7 +183,10 @@ impl Canvas {
         }
         let mut seen = BTreeSet::new();
         for node in nodes {
-            let Some(step) = self.node(node, reader) else { continue };
+            let Some(mut step) = self.node(node, reader) else { continue };
+            let with = inputs_of(node.get("data"));
+            let place = node.get("id").map_or(node.span, |id| id.span);
+            triggers::of_step(&mut step, with.as_ref(), &mut self.flow, place, reader);
             if !seen.insert(step.id.clone()) {
                 reader.error(
                     "duplicate",

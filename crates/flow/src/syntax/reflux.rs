@@ -11,7 +11,7 @@ use crate::span::{Span, Spans};
 use super::fields::{Fields, Reader};
 use super::link::{Bounds, link};
 use super::route::rules;
-use super::{Parsed, STEPS_MAX, parameters, routed, step};
+use super::{Parsed, STEPS_MAX, parameters, routed, step, triggers};
 
 /// Reads a flow; problems stay in the reader. `name` is what an embedded flow is called.
 pub(crate) fn parse(doc: &Doc, name: Option<&str>, reader: &mut Reader<'_>) -> Result<Parsed, ()> {
@@ -25,7 +25,7 @@ pub(crate) fn parse(doc: &Doc, name: Option<&str>, reader: &mut Reader<'_>) -> R
         }
     }
     if let Some(entry) = fields.take(&["triggers"], reader) {
-        declared |= routed::triggers(&entry.value, &mut flow, reader);
+        declared |= triggers::triggers(&entry.value, &mut flow, reader);
     }
     let mut bounds = Vec::new();
     match fields.take(&["steps"], reader) {
@@ -132,8 +132,10 @@ fn steps(doc: &Doc, flow: &mut Flow, bounds: &mut Vec<Bounds>, reader: &mut Read
     }
     let mut seen: BTreeMap<StepId, Span> = BTreeMap::new();
     for item in items {
-        let Some((step, bound)) = step::step(item, reader) else { continue };
+        let Some((mut step, bound)) = step::step(item, reader) else { continue };
         let place = item.get("id").map_or(item.span, |id| id.span);
+        let with = ["with", "inputs", "input"].iter().find_map(|key| item.get(key));
+        triggers::of_step(&mut step, with, flow, place, reader);
         if let Some(first) = seen.insert(step.id.clone(), place) {
             reader.error(
                 "duplicate",

@@ -1,14 +1,11 @@
-//! What is particular to the outcome-routed syntax: triggers, and that the first step starts.
-
-use serde_json::Value;
+//! What is particular to the outcome-routed syntax: that the first step starts.
 
 use crate::diagnostic::Diagnostic;
 use crate::document::Doc;
 use crate::graph::{Action, Flow, Join, Rule, Step, StepId};
 
-use super::fields::{Fields, Reader};
+use super::fields::Reader;
 use super::link::{Bounds, control_edges};
-use super::parameters;
 
 /// Whether a flow is written in the words of this syntax, and in no others.
 pub(crate) fn is_routed(doc: &Doc) -> bool {
@@ -20,40 +17,6 @@ pub(crate) fn is_routed(doc: &Doc) -> bool {
         keys.any(|key| words.contains(&key))
     };
     has(WORDS) && !has(OTHERS)
-}
-
-/// Reads `triggers`: the parameters of a `cli` trigger are the flow's, the others are kept as
-/// data. Whether parameters were declared.
-pub(crate) fn triggers(doc: &Doc, flow: &mut Flow, reader: &mut Reader<'_>) -> bool {
-    let Some(items) = doc.items() else {
-        reader.error("type", format!("triggers must be a list, not {}", doc.kind()), doc.span);
-        return false;
-    };
-    let mut declared = false;
-    for item in items {
-        let Some(mut fields) = Fields::of(item, "a trigger", reader) else { continue };
-        let Some(kind) = fields.take(&["type"], reader) else {
-            reader.error(
-                "missing",
-                "a trigger needs a `type` such as `cli`, `webhook` or `cron`",
-                item.span,
-            );
-            continue;
-        };
-        let Some(kind) = reader.text(&kind.value, "the type of a trigger") else { continue };
-        let mut value = item.to_value();
-        if let Some(entry) = fields.take(&["params", "parameters", "inputs"], reader)
-            && kind == "cli"
-        {
-            declared = true;
-            parameters::parameters(&entry.value, &mut flow.parameters, reader);
-            if let Value::Object(map) = &mut value {
-                map.shift_remove(&entry.key);
-            }
-        }
-        flow.triggers.push(value);
-    }
-    declared
 }
 
 /// The first step starts a run. When something routes back to it, it would start only by that

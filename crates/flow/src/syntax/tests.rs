@@ -122,7 +122,7 @@ fn the_feature_flow_loops_three_times() {
     assert_eq!(flow.name, "Implement New Feature");
     assert_eq!(flow.parameters[0].name, "feature");
     assert!(flow.parameters[0].required);
-    assert_eq!(flow.triggers[0]["command"], "kad workflow implement-feature");
+    assert_eq!(flow.triggers[0].source["command"], "kad workflow implement-feature");
 }
 
 #[test]

@@ -5,6 +5,7 @@ pub mod backup;
 pub mod config;
 pub mod define;
 pub mod deploy;
+pub mod emit;
 pub mod end;
 pub mod flows;
 pub mod history;
@@ -20,6 +21,7 @@ pub mod server;
 pub mod show;
 pub mod signal;
 pub mod status;
+pub mod triggers;
 pub mod validate;
 
 use std::path::Path;
@@ -61,6 +63,8 @@ pub fn run(command: Command, global: &Global, out: &Out) -> Done {
         Command::Cancel(args) => end::cancel(&args, global, out),
         Command::Terminate(args) => end::terminate(&args, global, out),
         Command::Signal(args) => signal::run(&args, global, out),
+        Command::Emit(args) => emit::run(&args, global, out),
+        Command::Triggers(args) => triggers::run(args, global, out),
         Command::Approve(args) => approve::run(&args, global, out),
         Command::Resolve(args) => resolve::run(&args, global, out),
         Command::Backup(args) => backup::backup(&args, global, out),

@@ -11,7 +11,7 @@ use reflux_server::config::Setting;
 use reflux_server::holder::{Holder, Mode, is_held};
 use reflux_server::net::{Addresses, App, Server};
 use reflux_server::registry::Namespace;
-use reflux_server::{Config, Error, Kind, Project};
+use reflux_server::{Config, Error, Kind, Project, triggers};
 use serde_json::json;
 
 use super::{Done, project};
@@ -143,6 +143,7 @@ async fn until_stopped(
         if let Ok(mut held) = held.lock() {
             *held = Some(holder);
         }
+        tokio::spawn(triggers::reload_when_told(app.clone())?);
         Ok(app)
     };
     let opened = |Addresses { grpc, http }: Addresses| match out.is_json() {
@@ -165,6 +166,9 @@ fn open(project: Project, config: Config) -> Result<(Holder, std::sync::Arc<App>
             Err(error) if name == "default" => tracing::debug!(%error, "it is always there"),
             Err(error) => return Err(error),
         }
+    }
+    for problem in service.triggers().reload()? {
+        tracing::warn!("{problem}");
     }
     let app = App::new(service, project, config);
     Ok((holder, app))

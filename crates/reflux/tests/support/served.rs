@@ -59,6 +59,13 @@ impl Served {
         Before { grpc_port: port(&self.grpc), http_port: port(&self.http) }
     }
 
+    /// Tells it that the project's files have changed.
+    pub fn hang_up(&self) {
+        let pid = self.child.id().to_string();
+        let told = std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap();
+        assert!(told.success());
+    }
+
     /// Ends it as a service manager would; its exit code.
     pub fn terminate(mut self) -> i32 {
         let pid = self.child.id().to_string();

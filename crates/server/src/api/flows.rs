@@ -108,6 +108,7 @@ pub fn import(
         flows.push((deployed, Definition { text: source.text, bundle: Arc::new(bundle), bytes }));
     }
     let done = service.host().registry().deploy(service.engine(), flows)?;
+    service.triggers().reload()?;
     let answers = done.into_iter().zip(warnings).map(|((flow, existing), problems)| {
         v1::DeployFlowResponse { flow: Some(convert::flow(&flow)), existing, problems }
     });
@@ -232,6 +233,7 @@ pub fn delete(
         .suggest("let it end, or cancel it"));
     }
     let versions = registry.delete_flow(service.engine(), &namespace, &flow.name)?;
+    service.triggers().reload()?;
     Ok(v1::DeleteFlowResponse { versions })
 }
 

@@ -8,9 +8,10 @@ use reflux_proto::api as v1;
 use reflux_proto::api::flow_service_server::{FlowService, FlowServiceServer};
 use reflux_proto::api::node_service_server::{NodeService, NodeServiceServer};
 use reflux_proto::api::run_service_server::{RunService, RunServiceServer};
+use reflux_proto::api::trigger_service_server::{TriggerService, TriggerServiceServer};
 use tonic::{Code, Request, Response, Status};
 
-use super::{flows, live, nodes, runs};
+use super::{flows, live, nodes, runs, triggers};
 use crate::net::limits::BODY_BYTES_MAX;
 use crate::net::{App, Services};
 use crate::service::Service;
@@ -26,7 +27,10 @@ pub(crate) fn add(services: &mut Services, app: &Arc<App>) {
         .add_service(
             RunServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX),
         )
-        .add_service(NodeServiceServer::new(ours).max_decoding_message_size(BODY_BYTES_MAX));
+        .add_service(
+            NodeServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX),
+        )
+        .add_service(TriggerServiceServer::new(ours).max_decoding_message_size(BODY_BYTES_MAX));
 }
 
 #[derive(Clone)]
@@ -113,6 +117,15 @@ service! { NodeService {}
     deprecate_node(DeprecateNodeRequest) -> DeprecateNodeResponse: nodes::deprecate;
     remove_node(RemoveNodeRequest) -> RemoveNodeResponse: nodes::remove;
     list_alternatives(ListAlternativesRequest) -> ListAlternativesResponse: nodes::alternatives;
+}
+
+service! { TriggerService {}
+    emit_event(EmitEventRequest) -> EmitEventResponse: triggers::emit;
+    list_triggers(ListTriggersRequest) -> ListTriggersResponse: triggers::list;
+    get_trigger(GetTriggerRequest) -> GetTriggerResponse: triggers::get;
+    pause_trigger(PauseTriggerRequest) -> PauseTriggerResponse: triggers::pause;
+    resume_trigger(ResumeTriggerRequest) -> ResumeTriggerResponse: triggers::resume;
+    fire_trigger(FireTriggerRequest) -> FireTriggerResponse: triggers::fire;
 }
 
 impl From<Error> for Status {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! gRPC ─────────────┐
-//! REST ─── JSON ────┼─→ METHODS ─→ flows, runs, nodes ─→ Service, Registry, Engine
+//! REST ─── JSON ────┼─→ METHODS ─→ flows, runs, nodes, triggers ─→ Service, Registry, Engine
 //! socket ─ JSON ────┘
 //! ```
 //!
@@ -17,6 +17,7 @@ pub(crate) mod live;
 pub mod nodes;
 mod page;
 pub mod runs;
+pub mod triggers;
 
 use std::sync::Arc;
 
@@ -65,6 +66,12 @@ pub const METHODS: &[(&str, Call)] = &[
     ("NodeService/DeprecateNode", |s, v| answer(s, v, nodes::deprecate)),
     ("NodeService/RemoveNode", |s, v| answer(s, v, nodes::remove)),
     ("NodeService/ListAlternatives", |s, v| answer(s, v, nodes::alternatives)),
+    ("TriggerService/EmitEvent", |s, v| answer(s, v, triggers::emit)),
+    ("TriggerService/ListTriggers", |s, v| answer(s, v, triggers::list)),
+    ("TriggerService/GetTrigger", |s, v| answer(s, v, triggers::get)),
+    ("TriggerService/PauseTrigger", |s, v| answer(s, v, triggers::pause)),
+    ("TriggerService/ResumeTrigger", |s, v| answer(s, v, triggers::resume)),
+    ("TriggerService/FireTrigger", |s, v| answer(s, v, triggers::fire)),
 ];
 
 /// Makes a call with JSON.

@@ -15,6 +15,7 @@ pub(super) fn router(app: Arc<App>) -> Result<Router, Error> {
         .merge(health::routes())
         .merge(telemetry::metrics::routes())
         .merge(page::routes())
+        .merge(crate::triggers::router())
         .merge(rest::routes()?)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     Ok(routes.with_state(app))

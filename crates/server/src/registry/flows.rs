@@ -119,7 +119,7 @@ impl Deployed {
             inputs: inputs.collect(),
             steps: u32::try_from(flow.steps.len()).unwrap_or(u32::MAX),
             edges: edges(flow),
-            triggers: flow.triggers.clone(),
+            triggers: flow.triggers.iter().map(|trigger| trigger.source.clone()).collect(),
             nodes,
             sub_flows: bundle.flows.keys().filter(|name| **name != flow.name).cloned().collect(),
         }

@@ -28,7 +28,8 @@ pub(super) fn load(
     let mut after = None;
     loop {
         let page = runs.list(&filter, after, PAGE_RUNS_MAX)?;
-        for summary in &page.runs {
+        let schedules = reflux_flow::schedule::WORKFLOW_TYPE;
+        for summary in page.runs.iter().filter(|run| *run.workflow_type != *schedules) {
             let facts = payloads(&runs.items(&summary.key)?)
                 .and_then(|payloads| serde_json::from_slice(&payloads.payloads.first()?.data).ok());
             let facts = facts.unwrap_or_default();

@@ -9,7 +9,7 @@ use reflux_core::{
 };
 use reflux_flow::graph::{Bundle, NodeRef};
 use reflux_flow::progress::APPROVAL_SIGNAL;
-use reflux_flow::{NodePolicy, Policies, Progress, payload, syntax};
+use reflux_flow::{Decider, NodePolicy, Policies, Progress, payload, syntax};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -20,7 +20,7 @@ struct Sim {
     bundle: Arc<Bundle>,
     key: RunKey,
     draft: Draft,
-    progress: Progress,
+    decider: Decider,
     observed: usize,
     now: Timestamp,
     boot: u128,
@@ -60,7 +60,10 @@ impl Sim {
             ..Start::default()
         };
         let mut sim = Self {
-            progress: Progress::new(bundle.clone(), &name, key.clone()).unwrap(),
+            decider: {
+                let progress = Progress::new(bundle.clone(), &name, key.clone()).unwrap();
+                Decider::Flow(Box::new(progress))
+            },
             bundle,
             draft: Draft::new(key.clone()),
             key,
@@ -84,7 +87,7 @@ impl Sim {
         decide(&mut self.draft, &ctx, command).unwrap();
         reflux_flow::advance(
             &mut self.draft,
-            &mut self.progress,
+            &mut self.decider,
             &ctx,
             &AnyNode,
             &mut self.observed,

@@ -42,8 +42,10 @@ pub(super) struct Handout {
 }
 
 impl Handout {
-    /// The task the run has started; `None` when it has none.
-    pub(super) fn of_task(run: &Run) -> Option<Self> {
+    /// The task the run has started; `None` when it has none. A task of a worker's own queue is
+    /// offered to all when that worker is silent, and whoever polls another queue knows nothing of
+    /// the run.
+    pub(super) fn of_task(run: &Run, polled: Option<&str>) -> Option<Self> {
         let WorkflowTask::Started(started) = &run.task else { return None };
         let (last, suffix) = match started.task.transient {
             true => {
@@ -52,7 +54,8 @@ impl Handout {
             }
             false => (started.started, Vec::new()),
         };
-        let sticky = started.task.sticky.is_some();
+        let own = polled.is_none_or(|queue| *queue == *started.task.task_queue);
+        let sticky = own && started.task.sticky.is_some();
         let started = Some(started.clone());
         Some(Self { last, suffix, sticky, started, ..Self::of(run) })
     }

@@ -52,7 +52,7 @@ impl Frontend {
                 .delivered(async move {
                     match offer {
                         Offer::Task { run, scheduled, .. } => {
-                            frontend.take_task(run, scheduled, identity).await
+                            frontend.take_task(run, scheduled, identity, Some(queue.name)).await
                         }
                         Offer::Query { run, id } => frontend.take_query(run, id, &queue.name).await,
                         Offer::Activity { .. } => Ok(None),
@@ -66,12 +66,14 @@ impl Frontend {
         Ok(PollWorkflowTaskQueueResponse::default())
     }
 
-    /// Starts a task for a worker; `None` when it is another's or over.
+    /// Starts a task for a worker; `None` when it is another's or over. `polled` is the queue the
+    /// worker asked, `None` if it has just completed the task before.
     pub(super) async fn take_task(
         &self,
         run: RunKey,
         scheduled: EventId,
         identity: Arc<str>,
+        polled: Option<Arc<str>>,
     ) -> Result<Claimed, Status> {
         let request_id: Arc<str> = Uuid::now_v7().to_string().into();
         let ask = || Ask::Command {
@@ -85,7 +87,7 @@ impl Frontend {
         };
         let engine = self.app.engine.clone();
         let look = move |_: &_, run: &reflux_core::Run| {
-            Handout::of_task(run).map(|handout| (handout, engine.attach_queries(run)))
+            Handout::of_task(run, polled.as_deref()).map(|handout| (handout, engine.attach_queries(run)))
         };
         let Some(Some((handout, open))) = self.claim(Lane::of(&run), ask, look).await? else {
             return Ok(None);
@@ -168,7 +170,7 @@ impl Frontend {
         let mut answer = RespondWorkflowTaskCompletedResponse::default();
         if let Some(next) = done.next.filter(|_| request.return_new_workflow_task) {
             let frontend = self.clone();
-            let taken = async move { frontend.take_task(run, next, identity).await };
+            let taken = async move { frontend.take_task(run, next, identity, None).await };
             answer.workflow_task = self.delivered(taken).await?;
         }
         Ok(answer)

@@ -7,6 +7,9 @@ use reflux_server::{Error, net};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Directive;
 
+/// The store under ours tells of every file it makes; who wants that names it in the level.
+const QUIET: &str = "fjall=warn,lsm_tree=warn";
+
 /// A command that is not the server says nothing unless `RUST_LOG` asks for it.
 pub fn of_command() {
     let Ok(filter) = EnvFilter::try_from_default_env() else { return };
@@ -27,7 +30,7 @@ pub fn of_server(log: &Log) -> Result<(), Error> {
         Error::invalid(format!("log.level: `{}` is no level: {error}", level.escape_debug()))
             .suggest("use error, warn, info, debug or trace")
     };
-    let filter = EnvFilter::try_new(&level).map_err(|error| wrong(&error))?;
+    let filter = EnvFilter::try_new(format!("{QUIET},{level}")).map_err(|error| wrong(&error))?;
     let audit: Directive = format!("{}=info", net::AUDIT).parse().map_err(|error| wrong(&error))?;
     let filter = filter.add_directive(audit);
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);

@@ -21,15 +21,9 @@ use crate::{Error, Kind};
 pub(crate) fn add(services: &mut Services, app: &Arc<App>) {
     let ours = Grpc { app: app.clone() };
     services
-        .add_service(
-            FlowServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX),
-        )
-        .add_service(
-            RunServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX),
-        )
-        .add_service(
-            NodeServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX),
-        )
+        .add_service(FlowServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX))
+        .add_service(RunServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX))
+        .add_service(NodeServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX))
         .add_service(TriggerServiceServer::new(ours).max_decoding_message_size(BODY_BYTES_MAX));
 }
 

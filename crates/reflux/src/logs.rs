@@ -5,7 +5,6 @@ use std::io::stderr;
 use reflux_server::config::{Log, LogFormat};
 use reflux_server::{Error, net};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::Directive;
 
 /// The store under ours tells of every file it makes; who wants that names it in the level.
 const QUIET: &str = "fjall=warn,lsm_tree=warn";
@@ -17,7 +16,7 @@ pub fn of_command() {
     drop(subscriber.try_init());
 }
 
-/// A server says what its configuration asks for, and always who changed something.
+/// A server says what its configuration asks for, and who changed something.
 ///
 /// # Errors
 /// The level is none.
@@ -26,13 +25,12 @@ pub fn of_server(log: &Log) -> Result<(), Error> {
         Ok(level) if !level.is_empty() && *log == Log::default() => level,
         _ => log.level.clone(),
     };
-    let wrong = |error: &dyn std::fmt::Display| {
-        Error::invalid(format!("log.level: `{}` is no level: {error}", level.escape_debug()))
-            .suggest("use error, warn, info, debug or trace")
-    };
-    let filter = EnvFilter::try_new(format!("{QUIET},{level}")).map_err(|error| wrong(&error))?;
-    let audit: Directive = format!("{}=info", net::AUDIT).parse().map_err(|error| wrong(&error))?;
-    let filter = filter.add_directive(audit);
+    // What comes later wins: the level may also name these.
+    let filter =
+        EnvFilter::try_new(format!("{QUIET},{}=info,{level}", net::AUDIT)).map_err(|error| {
+            Error::invalid(format!("log.level: `{}` is no level: {error}", level.escape_debug()))
+                .suggest("use error, warn, info, debug or trace")
+        })?;
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
     let set = match log.format {
         LogFormat::Text => subscriber.with_ansi(false).try_init(),

@@ -62,7 +62,7 @@ pub fn run(args: Args, global: &Global, out: &Out) -> Done {
             match out.is_json() {
                 true => out.value(&fired),
                 false => {
-                    let id = fired["workflow_id"].as_str().unwrap_or_default();
+                    let id = fired.get("workflow_id").and_then(Value::as_str).unwrap_or_default();
                     out.line(format!("started {id}"));
                 }
             }
@@ -95,7 +95,7 @@ fn list(client: &Client, out: &Out) -> Result<(), reflux_server::Error> {
         out.value(&found);
         return Ok(());
     }
-    let triggers = found["triggers"].as_array().cloned().unwrap_or_default();
+    let triggers = found.get("triggers").and_then(Value::as_array).cloned().unwrap_or_default();
     if triggers.is_empty() {
         out.note("no flow has triggers; add `triggers:` to one");
     }
@@ -112,7 +112,10 @@ fn line(trigger: &Value, out: &Out) {
     if !schedule.is_object() {
         return;
     }
-    let next = match (schedule["paused"] == true, schedule["next"][0].as_str()) {
+    let next = match (
+        schedule.get("paused") == Some(&Value::Bool(true)),
+        schedule.pointer("/next/0").and_then(Value::as_str),
+    ) {
         (true, _) => format!("paused: {}", text(schedule, "pause_reason")),
         (false, Some(next)) => format!("next {next}"),
         (false, None) => "no more times".to_owned(),

@@ -73,7 +73,7 @@ impl Frontend {
         if let Some(task) = started.task.filter(|_| request.request_eager_execution && started.new)
         {
             let frontend = self.clone();
-            let taken = async move { frontend.take_task(started.run, task, identity).await };
+            let taken = async move { frontend.take_task(started.run, task, identity, None).await };
             // The worker that polls gets it otherwise.
             answer.eager_workflow_task = self.delivered(taken).await.unwrap_or_default();
         }

@@ -87,7 +87,8 @@ impl Frontend {
         };
         let engine = self.app.engine.clone();
         let look = move |_: &_, run: &reflux_core::Run| {
-            Handout::of_task(run, polled.as_deref()).map(|handout| (handout, engine.attach_queries(run)))
+            Handout::of_task(run, polled.as_deref())
+                .map(|handout| (handout, engine.attach_queries(run)))
         };
         let Some(Some((handout, open))) = self.claim(Lane::of(&run), ask, look).await? else {
             return Ok(None);

@@ -62,7 +62,7 @@ impl Triggers {
     /// # Errors
     /// There is none.
     pub fn get(&self, namespace: &str, flow: &str, trigger: &str) -> Result<Overview, Error> {
-        self.overview(&self.find(namespace, flow, trigger)?)
+        self.overview(&*self.find(namespace, flow, trigger)?)
     }
 
     fn overview(&self, active: &Active) -> Result<Overview, Error> {

@@ -86,7 +86,7 @@ impl Args {
             other => other,
         };
         let level = match self.log_level.as_str() {
-            "never" => "off",
+            "never" => "off,reflux::audit=off",
             other => other,
         };
         let mut all = vec![

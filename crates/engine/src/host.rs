@@ -11,7 +11,10 @@ use crate::{Error, Recovered};
 pub trait Host: reflux_flow::Policies + Send + Sync + 'static {
     /// Takes an attempt that is durable as started. Must not block. Ends with exactly one
     /// `CompleteActivity`, `FailActivity` or `CancelActivity` command to the run.
-    fn start(&self, attempt: Attempt);
+    ///
+    /// `false` when the host begins nothing any more: the attempt is recorded as never begun.
+    #[must_use]
+    fn start(&self, attempt: Attempt) -> bool;
 
     /// What was recovered, before the first run goes on: a host that keeps what it knows in runs
     /// reads it here. Nothing is decided before this returns.

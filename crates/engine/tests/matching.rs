@@ -86,7 +86,8 @@ async fn the_urgent_come_first_and_equals_in_their_order() {
     for (id, key) in [("c", 0), ("d", 4), ("e", 5), ("a", 1), ("f", 9), ("b", 2)] {
         let priority = Some(Priority { priority_key: key, ..Priority::default() });
         let new = code::new_run(reflux_core::Start { priority, ..start() });
-        code.ask(id, Ask::Start(new)).await.unwrap();
+        let run = code.ask(id, Ask::Start(new)).await.unwrap().run;
+        code.status(&run).await; // what was asked before has had its effects
     }
     let mut order = String::new();
     for _ in 0..6 {

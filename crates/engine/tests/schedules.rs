@@ -32,7 +32,9 @@ impl Policies for NoNodes {
 }
 
 impl Host for NoNodes {
-    fn start(&self, _: Attempt) {}
+    fn start(&self, _: Attempt) -> bool {
+        true
+    }
 
     fn cancel(&self, _: &RunKey, _: EventId) {}
 }

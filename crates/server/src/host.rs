@@ -145,7 +145,7 @@ impl LocalHost {
         self.inner.attempts().held_back = true;
     }
 
-    /// Gives back what was held back, so that the next boot finds it as work to be done and not as
+    /// Gives back what was taken up and has not begun, so that the next boot finds it as work to be done and not as
     /// work that was lost.
     pub fn release(&self) {
         let Some(engine) = self.inner.engine.borrow().clone() else { return };
@@ -203,8 +203,8 @@ impl reflux_flow::Policies for LocalHost {
 }
 
 impl reflux_engine::Host for LocalHost {
-    fn start(&self, attempt: Attempt) {
-        attempt::start(&self.inner, &self.handle, attempt);
+    fn start(&self, attempt: Attempt) -> bool {
+        attempt::start(&self.inner, &self.handle, attempt)
     }
 
     fn recovered(&self, runs: &Recovered<'_>) -> Result<(), reflux_engine::Error> {
@@ -229,13 +229,15 @@ impl Inner {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes up an attempt; `false` when it is not to begin.
+    /// Takes up an attempt; `false` when nothing begins any more.
     fn take_up(&self, run: &RunKey, scheduled: EventId, context: &Context) -> bool {
         let mut attempts = self.attempts();
-        attempts
-            .open
-            .insert((run.clone(), scheduled), Open { context: context.clone(), begun: false });
-        !attempts.held_back
+        if attempts.held_back {
+            return false;
+        }
+        let open = Open { context: context.clone(), begun: false };
+        attempts.open.insert((run.clone(), scheduled), open);
+        true
     }
 
     /// Marks an attempt as begun; `false` when it is not to begin.

@@ -47,8 +47,9 @@ impl Policies for SimHost {
 }
 
 impl Host for SimHost {
-    fn start(&self, attempt: Attempt) {
+    fn start(&self, attempt: Attempt) -> bool {
         self.lock().push(Asked::Start(attempt));
+        true
     }
 
     fn cancel(&self, run: &RunKey, scheduled: EventId) {

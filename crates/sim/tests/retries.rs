@@ -44,10 +44,11 @@ impl Policies for Failing {
 }
 
 impl Host for Failing {
-    fn start(&self, attempt: Attempt) {
+    fn start(&self, attempt: Attempt) -> bool {
         let key = (attempt.run.clone(), attempt.attempt);
         assert!(self.calls.lock().unwrap().insert(key, now()).is_none(), "called twice");
         drop(self.ended.lock().unwrap().send(attempt));
+        true
     }
 
     fn cancel(&self, _: &RunKey, _: EventId) {}

@@ -168,7 +168,9 @@ impl Partition {
         if step.acknowledges() {
             effect::send_first(&self.parts, execution.run());
         }
-        effect::run(&self.parts, &execution, effects);
+        for command in effect::run(&self.parts, &execution, effects) {
+            self.ask_own(&key, command);
+        }
         self.parts.queries.went_on(execution.run(), &self.parts.matching);
         changes.runs.push(RunChange {
             first_ordinal: step.first_ordinal,

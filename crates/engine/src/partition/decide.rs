@@ -464,7 +464,10 @@ impl Partition {
                 continue;
             }
             if step.again != Again::Nothing {
-                effect::run(&self.parts, &execution, effects_of(&execution, &step));
+                let effects = effects_of(&execution, &step);
+                for command in effect::run(&self.parts, &execution, effects) {
+                    self.ask_own(&execution.run().key, command);
+                }
             }
             // A wake that came too early took the note of the run with it. What is due and did
             // not happen waits for somebody: a pause to end.

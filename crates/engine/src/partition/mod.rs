@@ -213,7 +213,7 @@ impl Partition {
         if let Some(error) = &self.failed {
             return Some(error.clone());
         }
-        if self.stopping {
+        if self.stopping && !gives_back(&request.ask) {
             return Some(Error::Stopping);
         }
         (self.now < self.full_until && !is_essential(&request.ask)).then_some(Error::Full)
@@ -370,6 +370,12 @@ fn own_run(request: &Request) -> Option<RunKey> {
         | Ask::Offer { .. } => return None,
     };
     Some(request.lane.run(run_id))
+}
+
+/// What must reach the log before a stop: the next boot would take such an attempt for one that was
+/// lost under way.
+fn gives_back(ask: &Ask) -> bool {
+    matches!(ask, Ask::Command { command: Command::UnclaimActivity { .. }, .. })
 }
 
 /// What must go on when the disk is full: it ends something, or writes nothing.

@@ -55,9 +55,10 @@ impl Policies for Handle {
 }
 
 impl Host for Handle {
-    fn start(&self, attempt: Attempt) {
+    fn start(&self, attempt: Attempt) -> bool {
         let nodes = self.0.clone();
         std::thread::spawn(move || nodes.execute(attempt));
+        true
     }
 
     fn cancel(&self, _: &RunKey, scheduled: EventId) {

@@ -26,8 +26,8 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 /// Kind of the failure of a step whose node is not here.
 const NOT_FOUND: &str = "NodeNotFound";
 
-/// Begins an attempt. Returns at once.
-pub(super) fn start(inner: &Arc<Inner>, handle: &Handle, attempt: Attempt) {
+/// Takes up an attempt, to begin it when there is room; `false` when nothing begins any more.
+pub(super) fn start(inner: &Arc<Inner>, handle: &Handle, attempt: Attempt) -> bool {
     let listener = Listener {
         inner: Arc::downgrade(inner),
         handle: handle.clone(),
@@ -39,9 +39,11 @@ pub(super) fn start(inner: &Arc<Inner>, handle: &Handle, attempt: Attempt) {
     };
     let limits = Limits { output_bytes: OUTPUT_BYTES_MAX, ..Limits::default() };
     let context = Context::hosted(described(&attempt), limits, Arc::new(listener));
-    if inner.take_up(&attempt.run, attempt.scheduled, &context) {
+    let taken = inner.take_up(&attempt.run, attempt.scheduled, &context);
+    if taken {
         handle.spawn(run(inner.clone(), attempt, context));
     }
+    taken
 }
 
 async fn run(inner: Arc<Inner>, attempt: Attempt, context: Context) {

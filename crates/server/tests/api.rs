@@ -213,9 +213,12 @@ async fn runs_are_described_answered_paused_and_ended() {
         )
         .await;
     assert_eq!(answer["error"]["code"], "failed_precondition", "{answer}");
-    let done = served.post("/api/v1/runs/w/approve", json!({"approved": true, "by": "Ada"})).await;
+    let approval = json!({"approved": true, "by": "Ada", "request_id": "once"});
+    let done = served.post("/api/v1/runs/w/approve", approval.clone()).await;
     assert_eq!(done["step"], "sure");
     let closed = served.closed(&id).await;
+    let again = served.post("/api/v1/runs/w/approve", approval).await;
+    assert_eq!(again["step"], "sure", "a repeated request is answered as the first: {again}");
     assert_eq!(
         (&closed["status"], &closed["progress_percent"]),
         (&json!("RUN_STATUS_COMPLETED"), &json!(100))

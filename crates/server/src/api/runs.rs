@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use reflux_core::{
-    Command, EventId, RequestCancel, Resolution, RunId, Signal, Suspend, Terminate,
-    application_failure,
+    Command, Event, EventId, Item, Kind as Happened, RequestCancel, Resolution, RunId, Signal,
+    Suspend, Terminate, application_failure,
 };
 use reflux_engine::{Lane, Spec, StartFlow, WhenClosed, WhenOpen};
 use reflux_flow::input::check_input;
@@ -230,7 +230,11 @@ pub fn approve(
     check_id("request id", &request.request_id)?;
     check_id("name of who decides", &request.by)?;
     let summary = find(service, &request.namespace, &request.run)?;
-    let story = service.story(&summary.key)?;
+    let items = service.engine().items(&summary.key)?;
+    if let Some(step) = approved(&items, &request.request_id) {
+        return Ok(v1::ApproveRunResponse { status: convert::status(summary.status).into(), step });
+    }
+    let story = service.tell(&summary.key, &items);
     let step = waiting(&story, "approval", &request.step, "waits for approval")?;
     let by = if request.by.is_empty() { service.identity().to_string() } else { request.by };
     let data = json!({
@@ -239,6 +243,19 @@ pub fn approve(
     let status =
         send_signal(service, &summary, APPROVAL_SIGNAL.to_owned(), &data, request.request_id)?;
     Ok(v1::ApproveRunResponse { status, step })
+}
+
+/// The step that this request has decided already.
+fn approved(items: &[Item], request_id: &str) -> Option<String> {
+    let decision = items.iter().find_map(|item| match item {
+        Item::Event(Event { kind: Happened::Signaled(signaled), .. })
+            if &*signaled.name == APPROVAL_SIGNAL && &*signaled.request_id == request_id =>
+        {
+            payload::value_of(&signaled.input).ok()
+        }
+        _ => None,
+    });
+    Some(decision.filter(|_| !request_id.is_empty())?.get("step")?.as_str()?.to_owned())
 }
 
 /// Asks a run to end.
@@ -487,8 +504,11 @@ impl Service {
     /// # Errors
     /// It cannot be read.
     pub fn story(&self, key: &reflux_core::RunKey) -> Result<Story, Error> {
-        let items = self.engine().items(key)?;
-        let bundle = Telling::digest(&items).and_then(|digest| self.bundle(&digest));
-        Ok(Telling::of(key.clone(), bundle, &items))
+        Ok(self.tell(key, &self.engine().items(key)?))
+    }
+
+    fn tell(&self, key: &reflux_core::RunKey, items: &[Item]) -> Story {
+        let bundle = Telling::digest(items).and_then(|digest| self.bundle(&digest));
+        Telling::of(key.clone(), bundle, items)
     }
 }

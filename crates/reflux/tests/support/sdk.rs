@@ -23,9 +23,14 @@ pub fn install(language: &str) -> PathBuf {
 
 /// Runs the program of an SDK against a new server until it ends well.
 #[track_caller]
-pub fn scenario(mut program: Command) {
+pub fn scenario(program: Command) {
     let project = Project::new();
-    let server = Served::start(&project);
+    succeeds(program, &Served::start(&project));
+}
+
+/// Runs the program of an SDK against a server until it ends well.
+#[track_caller]
+pub fn succeeds(mut program: Command, server: &Served) {
     let mut program = Group::spawn(program.env("TEMPORAL_ADDRESS", &server.grpc));
     let begun = Instant::now();
     let status = loop {

@@ -266,6 +266,15 @@ impl Context {
         report
     }
 
+    /// What was told so far, without the log.
+    #[cfg(feature = "worker")]
+    pub(crate) fn so_far(&self) -> Report {
+        let collected = self.collected();
+        let Report { metrics, tokens, cost_usd, heartbeat, .. } = &collected.report;
+        let (metrics, heartbeat) = (metrics.clone(), heartbeat.clone());
+        Report { metrics, tokens: *tokens, cost_usd: *cost_usd, heartbeat, ..Report::default() }
+    }
+
     fn collected(&self) -> MutexGuard<'_, Collected> {
         // No code that can panic runs under this lock; a poisoned one still holds a valid state.
         let lock = self.shared.collected.lock();

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Absent on purpose: an executor, timers, sockets, retries. A host decides when a
-//! node is called, how often, and what is done with its report.
+//! node is called, how often, and what is done with its report. Two features bring more, for programs that are
+//! not the server: `worker` serves nodes, `client` calls the server's API.
 //!
 //! ```
 //! use reflux_sdk::{node, Context, Failure, Manifest};
@@ -33,6 +34,8 @@
 
 mod cancel;
 mod catalogue;
+#[cfg(feature = "client")]
+pub mod client;
 mod context;
 mod failure;
 mod manifest;
@@ -40,6 +43,8 @@ mod node;
 mod schema;
 mod served;
 mod shorthand;
+#[cfg(feature = "worker")]
+pub mod worker;
 
 pub use cancel::Cancellation;
 pub use catalogue::Catalogue;

@@ -111,7 +111,7 @@ export class Client {
   constructor(options: ClientOptions = {}) {
     const url = new URL(options.url ?? process.env.REFLUX_URL ?? "http://127.0.0.1:8233");
     this.#url = url.href.replace(/\/$/, "");
-    this.#token = options.token ?? process.env.REFLUX_TOKEN ?? tokenOfProject();
+    this.#token = options.token ?? process.env.REFLUX_TOKEN;
     this.#namespace = options.namespace ?? "default";
   }
 
@@ -304,7 +304,9 @@ export class Client {
 
   async #request(method: string, path: string, accept: string, signal: AbortSignal, body?: string): Promise<Response> {
     const headers: { [name: string]: string } = { accept };
-    if (this.#token !== undefined) headers.authorization = `Bearer ${this.#token}`;
+    // The file comes with the server's first start, which may be after this client's.
+    const token = this.#token ?? tokenOfProject();
+    if (token !== undefined) headers.authorization = `Bearer ${token}`;
     if (body !== undefined) headers["content-type"] = "application/json";
     try {
       return await fetch(this.#url + path, { method, headers, signal, ...(body === undefined ? {} : { body }) });

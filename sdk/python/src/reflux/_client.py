@@ -116,7 +116,7 @@ class Client:
         self._url = urlsplit(url or os.environ.get("REFLUX_URL") or "http://127.0.0.1:8233")
         if self._url.scheme not in ("http", "https") or not self._url.hostname:
             raise ValueError(f"url {url!r}: write it as http://127.0.0.1:8233")
-        self._token = token or os.environ.get("REFLUX_TOKEN") or _token_of_project()
+        self._token = token or os.environ.get("REFLUX_TOKEN")
         self._namespace = namespace
 
     async def __aenter__(self) -> Client:
@@ -321,8 +321,9 @@ class Client:
         accept: str = "application/json",
     ) -> http.client.HTTPResponse:
         headers = {"Accept": accept}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
+        # The file comes with the server's first start, which may be after this client's.
+        if token := self._token or _token_of_project():
+            headers["Authorization"] = f"Bearer {token}"
         if body is not None:
             headers["Content-Type"] = "application/json"
         try:

@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,16 +24,18 @@ const SETTLE_MAX: Duration = Duration::from_secs(240);
 /// Between two kills: about as long as a step takes.
 const BETWEEN: Duration = Duration::from_millis(300);
 
-/// Steps of both languages by turns; each rings and hands on the path so far.
+/// Steps of all languages by turns; each rings and hands on the path so far.
 const RING: &str = "name: ring\ninput: {url: string}\nsteps:\n\
     \x20 - {id: one, node: ring.python, with: {url: '{{ input.url }}', path: []}}\n\
     \x20 - {id: two, node: ring.typescript, with: {url: '{{ input.url }}', path: '{{ steps.one.output }}'}}\n\
-    \x20 - {id: three, node: ring.python, with: {url: '{{ input.url }}', path: '{{ steps.two.output }}'}}\n\
-    \x20 - {id: four, node: ring.typescript, with: {url: '{{ input.url }}', path: '{{ steps.three.output }}'}}\n\
-    output: {path: '{{ steps.four.output }}'}\n";
-const STEPS: [&str; 4] = ["one", "two", "three", "four"];
+    \x20 - {id: three, node: ring.rust, with: {url: '{{ input.url }}', path: '{{ steps.two.output }}'}}\n\
+    \x20 - {id: four, node: ring.python, with: {url: '{{ input.url }}', path: '{{ steps.three.output }}'}}\n\
+    \x20 - {id: five, node: ring.typescript, with: {url: '{{ input.url }}', path: '{{ steps.four.output }}'}}\n\
+    \x20 - {id: six, node: ring.rust, with: {url: '{{ input.url }}', path: '{{ steps.five.output }}'}}\n\
+    output: {path: '{{ steps.six.output }}'}\n";
+const STEPS: [&str; 6] = ["one", "two", "three", "four", "five", "six"];
 
-const LANGUAGES: [&str; 2] = ["python", "typescript"];
+const LANGUAGES: [&str; 3] = ["python", "typescript", "rust"];
 
 #[test]
 fn steps_run_in_workers_of_several_languages_and_report() {
@@ -58,7 +60,7 @@ fn steps_run_in_workers_of_several_languages_and_report() {
     assert_eq!(told["output"], json!({"path": STEPS}), "{told:#}");
     assert_eq!(
         told["usage"],
-        json!({"tokens_in": 12, "tokens_out": 8, "cost_usd": 2.0}),
+        json!({"tokens_in": 18, "tokens_out": 12, "cost_usd": 3.0}),
         "{told:#}"
     );
     for (step, name) in told["steps"].as_array().unwrap().iter().zip(STEPS) {
@@ -175,6 +177,24 @@ fn a_worker_that_is_told_to_end_finishes_what_it_has() {
     }
 }
 
+#[test]
+fn a_worker_that_begins_before_the_first_start_of_its_server_waits_for_it() {
+    for language in LANGUAGES {
+        let project = Project::new();
+        let [grpc, http] = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
+        let url = format!("http://{}", address(&http));
+        let ports = [&grpc, &http].map(|port| port.local_addr().unwrap().port().to_string());
+        let _worker = worker(language, &project, &address(&grpc), &url);
+        http.set_nonblocking(true).unwrap();
+        wait_until("the worker to look for its server", || http.accept().is_ok());
+        drop((grpc, http));
+        let server = Served::with(&project, &["--port", &ports[0], "--http-port", &ports[1]]);
+        let site = Site { project, server: Some(server) };
+        site.registered(&[language]);
+    }
+}
+
 /// A project and the server over it.
 struct Site {
     project: Project,
@@ -200,28 +220,8 @@ impl Site {
         });
     }
 
-    /// A worker of that language, which says nothing.
     fn worker(&self, language: &str) -> Group {
-        let dir = install(&format!("{language}-node"));
-        let mut command = match language {
-            "python" => {
-                let mut command = Command::new(dir.join("bin/python"));
-                command.arg(dir.join("worker.py"));
-                command
-            }
-            _ => {
-                let mut command = Command::new("node");
-                command.arg(dir.join("dist/worker.js"));
-                command
-            }
-        };
-        command
-            .current_dir(self.project.path()) // where the token is
-            .env("REFLUX_ADDRESS", &self.server().grpc)
-            .env("REFLUX_URL", self.server().url(""))
-            .stdin(Stdio::null())
-            .stderr(Stdio::null());
-        Group::spawn(&mut command)
+        worker(language, &self.project, &self.server().grpc, &self.server().url(""))
     }
 
     /// Waits until the workers of those languages have registered their nodes.
@@ -286,6 +286,32 @@ impl Site {
         let (_, body) = answer.split_once("\r\n\r\n")?;
         serde_json::from_str(body).ok()
     }
+}
+
+/// A worker of that language, which says nothing.
+fn worker(language: &str, project: &Project, address: &str, url: &str) -> Group {
+    let mut command = match language {
+        "python" => {
+            let dir = install("python-node");
+            let mut command = Command::new(dir.join("bin/python"));
+            command.arg(dir.join("worker.py"));
+            command
+        }
+        "typescript" => {
+            let dir = install("typescript-node");
+            let mut command = Command::new("node");
+            command.arg(dir.join("dist/worker.js"));
+            command
+        }
+        _ => Command::new(install("rust").join("nodes")),
+    };
+    command
+        .current_dir(project.path()) // where the token is
+        .env("REFLUX_ADDRESS", address)
+        .env("REFLUX_URL", url)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
+    Group::spawn(&mut command)
 }
 
 /// The same throws every time (SplitMix64).

@@ -30,7 +30,7 @@ fn cancellation_failures_policies_and_lists_work_from_python() {
 /// Greets, and goes on when it is told what was paid.
 const HELD: &str = "name: held\ninput: {name: string}\nsteps:\n\
     \x20 - {id: greet, node: util.transform, with: {data: '{{ input.name }}', mapping: {text: \"join(' ', ['hello', @])\"}}}\n\
-    \x20 - {id: payment, wait: {signal: payment}}\n\
+    \x20 - {id: payment, needs: [greet], wait: {signal: payment}}\n\
     output: {greeting: '{{ steps.greet.output.text }}', paid: '{{ steps.payment.output.amount }}'}\n";
 
 #[test]

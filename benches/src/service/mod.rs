@@ -71,6 +71,8 @@ impl Served {
             // All callers come from one address, and its bucket is not what is measured.
             .env("REFLUX_LIMITS_REQUESTS_PER_SECOND", "1000000")
             .stdout(Stdio::piped())
+            // Its log is part of its work, and not of the table.
+            .stderr(std::fs::File::create(project.path().join("server.log")).expect("a file"))
             .spawn()
             .expect("the server starts");
         let mut line = String::new();

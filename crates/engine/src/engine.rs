@@ -185,8 +185,7 @@ impl Engine {
         let (sender, row) = bounded(1);
         let retention = self.inner.retention;
         let reply: crate::request::Reply = Box::new(move |answer| {
-            let row =
-                answer.map(|(answer, run)| (run.summary(retention), answer.existing));
+            let row = answer.map(|(answer, run)| (run.summary(retention), answer.existing));
             drop(sender.send(row));
         });
         self.submit(start.into_request(reply));

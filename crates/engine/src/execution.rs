@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use reflux_core::{
-    Command, Context, Delta, Draft, Effect, Ending, Event, EventId, Item, Kind, Message, Phase, Run,
-    RunKey,
-    Timestamp, WorkflowTask, apply, decide, effects,
+    Command, Context, Delta, Draft, Effect, Ending, Event, EventId, Item, Kind, Message, Phase,
+    Run, RunKey, Timestamp, WorkflowTask, apply, decide, effects,
 };
 use reflux_flow::schedule::SIGNAL_ADOPT;
 use reflux_flow::{Advance, Decider, Policies, payload};

@@ -79,13 +79,9 @@ mod tests {
     fn events_are_given_when_all_of_them_are_held() {
         let mut recent = Recent::default();
         (1..=3).for_each(|id| recent.push(EventId(id), &[7; 10]));
-        for (after, until, bytes) in [
-            (0, 3, Some(36)),
-            (1, 2, Some(12)),
-            (3, 3, Some(0)),
-            (0, 4, None),
-            (2, 1, None),
-        ] {
+        for (after, until, bytes) in
+            [(0, 3, Some(36)), (1, 2, Some(12)), (3, 3, Some(0)), (0, 4, None), (2, 1, None)]
+        {
             assert_eq!(held(&recent, after, until), bytes, "{after}..{until}");
         }
         let mut whole = BytesMut::new();

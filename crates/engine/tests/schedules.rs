@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use reflux_core::{EventId, RunId, RunKey, Signal, Start, Timestamp};
 use reflux_engine::{
-    Answer, Ask, Attempt, Error, Execution, Host, LOCAL_QUEUE, Lane, NewRun, Options, Request, Spec, Stepper,
-    WhenClosed, WhenOpen, World, no_reply, references,
+    Answer, Ask, Attempt, Error, Execution, Host, LOCAL_QUEUE, Lane, NewRun, Options, Request,
+    Spec, Stepper, WhenClosed, WhenOpen, World, no_reply, references,
 };
 use reflux_flow::graph::NodeRef;
 use reflux_flow::schedule::{NAMESPACE, SIGNAL_ADOPT, Subject, WORKFLOW_TYPE};

@@ -58,7 +58,15 @@ impl Service {
         let identity: Arc<str> = user.into();
         let triggers =
             Triggers::new(engine.clone(), host.clone(), project.clone(), identity.clone());
-        Self { engine, host, project, identity, triggers, serves: OnceLock::new(), stamp: Mutex::default() }
+        Self {
+            engine,
+            host,
+            project,
+            identity,
+            triggers,
+            serves: OnceLock::new(),
+            stamp: Mutex::default(),
+        }
     }
 
     /// The engine.

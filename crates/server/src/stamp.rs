@@ -41,8 +41,7 @@ impl Stamp {
     pub fn holds(&self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let settled = i64::try_from(now.saturating_sub(COARSE).as_secs()).unwrap_or(i64::MAX);
-        let left_alone =
-            |facts: &Facts| facts.is_none_or(|(seconds, _, _, _)| seconds < settled);
+        let left_alone = |facts: &Facts| facts.is_none_or(|(seconds, _, _, _)| seconds < settled);
         self.files.len() < FILES_MAX
             && self.files.values().all(left_alone)
             && self.files == look(&self.roots)
@@ -94,7 +93,12 @@ mod tests {
         let (_dir, project) = project();
         let stamp = Stamp::of(&project, &Config::default());
         assert_eq!(stamp.files, look(&stamp.roots));
-        for file in ["nodes/module/action.sh", "nodes/a.yaml", ".reflux/secrets.toml", ".reflux/config.toml"] {
+        for file in [
+            "nodes/module/action.sh",
+            "nodes/a.yaml",
+            ".reflux/secrets.toml",
+            ".reflux/config.toml",
+        ] {
             let before = look(&stamp.roots);
             let path = project.root().join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();

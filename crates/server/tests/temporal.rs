@@ -530,8 +530,7 @@ fn a_worker_that_asks_for_it_gets_the_activities_it_schedules_with_the_answer() 
         client.start("eager").await;
         let task = client.poll().await;
         let mut eager = schedule("a");
-        let Some(Attributes::ScheduleActivityTaskCommandAttributes(wanted)) =
-            &mut eager.attributes
+        let Some(Attributes::ScheduleActivityTaskCommandAttributes(wanted)) = &mut eager.attributes
         else {
             panic!("{eager:?}")
         };

@@ -30,10 +30,7 @@ pub(super) struct Wrong {
 ///
 /// # Errors
 /// The first one that cannot be carried out.
-pub(super) fn decisions(
-    commands: Vec<Command>,
-    worker: &Arc<str>,
-) -> Result<Vec<Decision>, Wrong> {
+pub(super) fn decisions(commands: Vec<Command>, worker: &Arc<str>) -> Result<Vec<Decision>, Wrong> {
     commands.into_iter().map(|command| decision(command, worker)).collect()
 }
 
@@ -55,9 +52,8 @@ fn decision(command: Command, worker: &Arc<str>) -> Result<Decision, Wrong> {
         ))));
     };
     match attributes {
-        A::ScheduleActivityTaskCommandAttributes(wanted) => {
-            activity(wanted, worker).map_err(because(TaskFailedCause::BadScheduleActivityAttributes))
-        }
+        A::ScheduleActivityTaskCommandAttributes(wanted) => activity(wanted, worker)
+            .map_err(because(TaskFailedCause::BadScheduleActivityAttributes)),
         A::RequestCancelActivityTaskCommandAttributes(wanted) => {
             Ok(Decision::RequestCancelActivity { scheduled: EventId(wanted.scheduled_event_id) })
         }

@@ -265,4 +265,3 @@ fn answer(page: Page) -> GetWorkflowExecutionHistoryResponse {
         ..Default::default()
     }
 }
-

@@ -45,7 +45,7 @@ fn measure(bed: &Bed, what: &str, flow: &Compiled, input: &serde_json::Value) ->
         while done >= marks.len() * LENGTH / PARTS {
             marks.push(started.elapsed().as_secs_f64());
         }
-        if change.closed {
+        if change.closed.is_some() {
             break;
         }
     }

@@ -33,6 +33,7 @@ const BENCHES: &[Bench] = &[
     ("long", long::run),
     ("temporal", service::temporal),
     ("flows", service::flows),
+    ("webhook", service::webhook),
 ];
 
 fn main() {

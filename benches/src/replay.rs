@@ -25,7 +25,7 @@ pub fn run(bed: &Bed) -> Vec<Figure> {
     };
     let mut watch = bench.engine.watch(&key);
     bench.engine.start(start).expect("it starts");
-    while !watch.blocking_recv().expect("it is told of the end").closed {}
+    while watch.blocking_recv().expect("it is told of the end").closed.is_none() {}
     let items = bench.engine.items(&key).expect("its items");
     bench.close();
 

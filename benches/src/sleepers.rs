@@ -73,7 +73,7 @@ pub fn worker(args: &[String]) {
         let key = lane_key(&start);
         let mut watch = bench.engine.watch(&key);
         bench.engine.start(start).expect("it starts");
-        while !watch.blocking_recv().expect("it is told of the end").closed {}
+        while watch.blocking_recv().expect("it is told of the end").closed.is_none() {}
         println!("ready {}", started.elapsed().as_secs_f64());
     }
     println!("rss {}", resident_mb());

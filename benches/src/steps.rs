@@ -72,7 +72,7 @@ fn one(bench: &Bench, flow: &crate::bed::Compiled, n: usize) {
     };
     let mut watch = bench.engine.watch(&key);
     bench.engine.start(start).expect("it starts");
-    while !watch.blocking_recv().expect("it is told of the end").closed {}
+    while watch.blocking_recv().expect("it is told of the end").closed.is_none() {}
 }
 
 /// One run of a hundred steps with nothing beside it: what one step takes.

@@ -7,7 +7,8 @@ use std::time::Instant;
 use reflux_proto::temporal::api::common::v1::WorkflowExecution;
 use reflux_proto::temporal::api::enums::v1::HistoryEventFilterType;
 use reflux_proto::temporal::api::workflowservice::v1::{
-    GetWorkflowExecutionHistoryRequest, PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest,
+    GetWorkflowExecutionHistoryRequest, PollActivityTaskQueueRequest,
+    PollActivityTaskQueueResponse, PollWorkflowTaskQueueRequest,
     RespondActivityTaskCompletedRequest, RespondWorkflowTaskCompletedRequest,
 };
 
@@ -23,30 +24,43 @@ const POLLERS: usize = 32; // of each kind
 const AT_ONCE: usize = 128;
 const ALONE: usize = 100;
 
+/// Workers that ask for their activity with the task that schedules it, as SDKs do, and workers
+/// that poll for it.
 pub async fn workflows(served: &Served) -> Vec<Figure> {
+    let [eager_rate, eager_alone] = measure(served, true).await;
+    let [rate, alone] = measure(served, false).await;
+    let runs = |name, value| Figure::new(name, value, "runs/s").bar(1_500.0, 700.0);
+    let time = |name, value| Figure::new(name, value, "ms").bar(5.0, 10.0);
+    vec![
+        runs("code workflows of one eager activity", eager_rate),
+        time("one of them alone, p50", eager_alone),
+        runs("code workflows of one polled activity", rate),
+        time("one of them alone, p50", alone),
+    ]
+}
+
+/// Runs a second, and milliseconds of one alone.
+async fn measure(served: &Served, eager: bool) -> [f64; 2] {
     let stop = Arc::new(AtomicBool::new(false));
     let mut workers = Vec::new();
     for client in clients(served, POLLERS).await {
-        workers.push(tokio::spawn(decide(client.clone(), stop.clone())));
+        workers.push(tokio::spawn(decide(client.clone(), eager, stop.clone())));
         workers.push(tokio::spawn(act(client, stop.clone())));
     }
     let mut client = clients(served, 1).await.remove(0);
     let mut alone = Vec::new();
     for n in 0..ALONE {
         let started = Instant::now();
-        one(&mut client, format!("alone-{n}")).await;
+        one(&mut client, format!("alone-{eager}-{n}")).await;
         alone.push(millis(started.elapsed()));
     }
-    let many = rate(clients(served, AT_ONCE).await, |mut client: Client, n| async move {
-        one(&mut client, format!("code-{n}")).await;
+    let many = rate(clients(served, AT_ONCE).await, move |mut client: Client, n| async move {
+        one(&mut client, format!("code-{eager}-{n}")).await;
     })
     .await;
     stop.store(true, Ordering::Relaxed);
     workers.iter().for_each(tokio::task::JoinHandle::abort);
-    vec![
-        Figure::new("code workflows of one activity", many, "runs/s").bar(1_500.0, 700.0),
-        Figure::new("one of them alone, p50", percentile(&mut alone, 50), "ms").bar(5.0, 10.0),
-    ]
+    [many, percentile(&mut alone, 50)]
 }
 
 /// Starts a run and waits for its end.
@@ -69,7 +83,7 @@ async fn one(client: &mut Client, id: String) {
 }
 
 /// A workflow worker without a cache: schedules the activity, then completes.
-async fn decide(mut client: Client, stop: Arc<AtomicBool>) {
+async fn decide(mut client: Client, eager: bool, stop: Arc<AtomicBool>) {
     while !stop.load(Ordering::Relaxed) {
         let request = PollWorkflowTaskQueueRequest {
             namespace: NAMESPACE.to_owned(),
@@ -82,7 +96,8 @@ async fn decide(mut client: Client, stop: Arc<AtomicBool>) {
         if task.task_token.is_empty() {
             continue;
         }
-        let command = if has_result(&task) { complete_workflow() } else { schedule_activity() };
+        let done = has_result(&task);
+        let command = if done { complete_workflow() } else { schedule_activity(eager) };
         let answer = RespondWorkflowTaskCompletedRequest {
             task_token: task.task_token,
             identity: "bench".to_owned(),
@@ -90,7 +105,10 @@ async fn decide(mut client: Client, stop: Arc<AtomicBool>) {
             commands: vec![command],
             ..Default::default()
         };
-        client.respond_workflow_task_completed(answer).await.expect("it is taken");
+        let answer = client.respond_workflow_task_completed(answer).await.expect("it is taken");
+        for task in answer.into_inner().activity_tasks {
+            complete_activity(&mut client, task).await;
+        }
     }
 }
 
@@ -107,12 +125,16 @@ async fn act(mut client: Client, stop: Arc<AtomicBool>) {
         if task.task_token.is_empty() {
             continue;
         }
-        let answer = RespondActivityTaskCompletedRequest {
-            task_token: task.task_token,
-            identity: "bench".to_owned(),
-            namespace: NAMESPACE.to_owned(),
-            ..Default::default()
-        };
-        client.respond_activity_task_completed(answer).await.expect("it is taken");
+        complete_activity(&mut client, task).await;
     }
+}
+
+async fn complete_activity(client: &mut Client, task: PollActivityTaskQueueResponse) {
+    let answer = RespondActivityTaskCompletedRequest {
+        task_token: task.task_token,
+        identity: "bench".to_owned(),
+        namespace: NAMESPACE.to_owned(),
+        ..Default::default()
+    };
+    client.respond_activity_task_completed(answer).await.expect("it is taken");
 }

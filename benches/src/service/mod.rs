@@ -3,9 +3,11 @@
 
 mod code;
 mod flows;
+mod http;
 mod load;
 mod runs;
 mod temporal;
+mod webhook;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -35,21 +37,42 @@ pub fn flows(bed: &Bed) -> Vec<Figure> {
     served.block_on(flows::remote(&served))
 }
 
+/// Figures of webhooks, over HTTP.
+pub fn webhook(bed: &Bed) -> Vec<Figure> {
+    let served = Served::with_flows(bed, &[("hook.yaml", webhook::FLOW)]);
+    served.block_on(webhook::replies(&served))
+}
+
 /// A server process in a project that vanishes with it.
 pub struct Served {
     process: Child,
     runtime: tokio::runtime::Runtime,
     grpc: SocketAddr,
+    http: SocketAddr,
     project: tempfile::TempDir,
 }
 
 impl Served {
     pub fn start(bed: &Bed) -> Self {
+        Self::with_flows(bed, &[])
+    }
+
+    /// Of a project with these files of flows.
+    pub fn with_flows(bed: &Bed, flows: &[(&str, &str)]) -> Self {
         let project = bed.place();
+        let directory = project.path().join("flows");
+        std::fs::create_dir(&directory).expect("a directory");
+        for (name, text) in flows {
+            std::fs::write(directory.join(name), text).expect("written");
+        }
         let mut process = Command::new(program())
             .args(["server", "--port", "0", "--http-port", "0", "--json"])
             .env("REFLUX_DIR", project.path())
+            // All callers come from one address, and its bucket is not what is measured.
+            .env("REFLUX_LIMITS_REQUESTS_PER_SECOND", "1000000")
             .stdout(Stdio::piped())
+            // Its log is part of its work, and not of the table.
+            .stderr(std::fs::File::create(project.path().join("server.log")).expect("a file"))
             .spawn()
             .expect("the server starts");
         let mut line = String::new();
@@ -65,7 +88,7 @@ impl Served {
             .enable_all()
             .build()
             .expect("threads");
-        Self { process, runtime, grpc: address("grpc"), project }
+        Self { process, runtime, grpc: address("grpc"), http: address("http"), project }
     }
 
     pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {

@@ -66,7 +66,8 @@ pub fn has_result(task: &PollWorkflowTaskQueueResponse) -> bool {
     history.events.iter().any(|event| event.event_type() == EventType::ActivityTaskCompleted)
 }
 
-pub fn schedule_activity() -> Command {
+/// `eager` asks to begin it at once, as SDKs do.
+pub fn schedule_activity(eager: bool) -> Command {
     use reflux_proto::temporal::api::command::v1::ScheduleActivityTaskCommandAttributes;
     let second = prost_types::Duration { seconds: 60, nanos: 0 };
     Command {
@@ -77,6 +78,7 @@ pub fn schedule_activity() -> Command {
                 activity_type: Some(ActivityType { name: "bench".to_owned() }),
                 task_queue: Some(queue(QUEUE)),
                 start_to_close_timeout: Some(second),
+                request_eager_execution: eager,
                 ..Default::default()
             },
         )),

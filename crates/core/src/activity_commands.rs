@@ -282,6 +282,16 @@ pub(crate) fn claim_local(
     ctx: &Context,
     scheduled: EventId,
 ) -> Result<(), Rejection> {
+    claim_at_once(draft, ctx, scheduled, None)
+}
+
+/// The same for the worker that asked for it, whose queue it is not told.
+pub(crate) fn claim_at_once(
+    draft: &mut Draft,
+    ctx: &Context,
+    scheduled: EventId,
+    worker: Option<Worker>,
+) -> Result<(), Rejection> {
     let run = draft.run();
     let Some(activity) = run.activities.get(&scheduled) else { return Ok(()) };
     let waits = matches!(activity.phase, Phase::Waiting { .. });
@@ -289,11 +299,13 @@ pub(crate) fn claim_local(
         Phase::Backoff { due } => due <= ctx.now,
         _ => waits,
     };
-    if !begins || run.paused.is_some() || activity.what.task_queue != ctx.local.queue {
+    if !begins || run.paused.is_some() {
         return Ok(());
     }
+    let is_local = activity.what.task_queue == ctx.local.queue;
+    let local = is_local.then(|| ctx.local.worker.clone());
+    let Some(worker) = local.or(worker) else { return Ok(()) };
     let attempt = activity.attempt;
-    let worker = ctx.local.worker.clone();
     draft.emit_delta(Delta::AttemptStarted(AttemptStarted {
         scheduled,
         attempt,

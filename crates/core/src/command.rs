@@ -396,6 +396,8 @@ pub struct ScheduleActivity {
     pub effects: Option<EffectClass>,
     /// Order among tasks of one queue.
     pub priority: Option<Priority>,
+    /// Who begins it in the record that schedules it; `None` offers it to the workers of its queue.
+    pub claim: Option<Worker>,
 }
 
 /// A child to be started.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::activity_commands::claim_local;
+use crate::activity_commands::claim_at_once;
 use crate::apply::{MARKER_BEGIN, MARKER_TERMINATE, TERMINATED};
 use crate::close::{self, or};
 use crate::decide::{
@@ -312,6 +312,9 @@ fn check_activity(limits: &Limits, wanted: &ScheduleActivity, code: bool) -> Res
     check_length("schedule to start", wanted.schedule_to_start)?;
     check_length("start to close", wanted.start_to_close)?;
     check_length("heartbeat timeout", wanted.heartbeat)?;
+    if let Some(worker) = &wanted.claim {
+        check_id(limits, "identity", &worker.identity)?;
+    }
     if code && wanted.start_to_close.is_none() && wanted.schedule_to_close.is_none() {
         return Err(Rejection::invalid("activity: give start to close or schedule to close"));
     }
@@ -428,10 +431,11 @@ fn emit_one(
 ) -> Result<(), Rejection> {
     let task_completed = by;
     let kind = match decision {
-        Decision::ScheduleActivity(wanted) => {
+        Decision::ScheduleActivity(mut wanted) => {
+            let worker = wanted.claim.take();
             let what = scheduled(draft.run(), *wanted, by);
             let id = draft.emit_event(Kind::ActivityScheduled(Arc::new(what)))?;
-            return claim_local(draft, ctx, id);
+            return claim_at_once(draft, ctx, id, worker);
         }
         Decision::RequestCancelActivity { scheduled } => {
             let event = ActivityCancelRequested { scheduled, task_completed };

@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 
 use crate::matching::{Offer, Queue};
 use crate::request::{Answer, Ask, Lane, Reply, Request, no_reply};
-use crate::{Engine, Error};
+use crate::{Engine, Error, Execution};
 
 impl Engine {
     /// Asks for something and waits until the answer is durable. `look` then reads what the caller
@@ -21,10 +21,23 @@ impl Engine {
         ask: Ask,
         look: impl FnOnce(&Answer, &Run) -> T + Send + 'static,
     ) -> Result<T, Error> {
+        self.ask_execution(lane, ask, move |answer, execution| look(answer, execution.run())).await
+    }
+
+    /// As [`Engine::ask`], for who also reads what the partition has at hand of the run's history.
+    ///
+    /// # Errors
+    /// As [`Engine::ask`].
+    pub async fn ask_execution<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        ask: Ask,
+        look: impl FnOnce(&Answer, &Execution) -> T + Send + 'static,
+    ) -> Result<T, Error> {
         let (sender, receiver) = oneshot::channel();
         let reply: Reply = Box::new(move |result| {
             // Nobody waits any more when the other end is gone.
-            drop(sender.send(result.map(|(answer, run)| look(answer, run))));
+            drop(sender.send(result.map(|(answer, execution)| look(answer, execution))));
         });
         self.try_submit(Request { lane, ask, reply });
         receiver.await.unwrap_or(Err(Error::Stopping))

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use reflux_core::{Command, Item, Limits, RunId, RunKey};
+use reflux_flow::Bundle;
 use reflux_log::{DiskLog, Log};
 use reflux_store::{Filter, Page, Position, Store, Summary, backup};
 use tokio::sync::{Semaphore, mpsc};
@@ -93,6 +94,8 @@ pub(crate) struct Inner {
     keeper: Keeper,
     threads: Mutex<Vec<JoinHandle<()>>>,
     dir: PathBuf,
+    /// How long a closed run is kept.
+    retention: Duration,
 }
 
 impl Engine {
@@ -119,7 +122,7 @@ impl Engine {
         host: Arc<dyn Host>,
     ) -> Result<Self, Error> {
         let keeping = Keeping::new(&options);
-        let dir = options.dir.clone();
+        let (dir, retention) = (options.dir.clone(), options.retention);
         let assembly = Assembly::new(options, log.clone(), &store, host.clone(), &World::real())?;
         host.recovered(&Recovered::new(&assembly.stores, &assembly.router))?;
         let mut threads = Vec::new();
@@ -149,6 +152,7 @@ impl Engine {
                 keeper,
                 threads: Mutex::new(threads),
                 dir,
+                retention,
             }),
         })
     }
@@ -171,6 +175,21 @@ impl Engine {
         let (reply, answer) = wait_for_answer();
         self.submit(start.into_request(reply));
         answer.recv().unwrap_or(Err(Error::Stopping))
+    }
+
+    /// As [`Engine::start`]: the run's row as it is then, and whether the run was there already.
+    ///
+    /// # Errors
+    /// As [`Engine::start`].
+    pub fn start_row(&self, start: StartFlow) -> Result<(Summary, bool), Error> {
+        let (sender, row) = bounded(1);
+        let retention = self.inner.retention;
+        let reply: crate::request::Reply = Box::new(move |answer| {
+            let row = answer.map(|(answer, run)| (run.summary(retention), answer.existing));
+            drop(sender.send(row));
+        });
+        self.submit(start.into_request(reply));
+        row.recv().unwrap_or(Err(Error::Stopping))
     }
 
     /// Starts a run of any kind and waits until that is durable.
@@ -316,6 +335,18 @@ impl Engine {
             }
         }
         Ok(None)
+    }
+
+    /// The flows of such a bundle.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn flows(&self, digest: &[u8; 32]) -> Result<Option<Arc<Bundle>>, Error> {
+        if let Some(known) = self.inner.specs.known(digest) {
+            return Ok(Some(known));
+        }
+        let bytes = self.bundle(digest)?;
+        bytes.map(|bytes| self.inner.specs.learn(*digest, bytes)).transpose()
     }
 
     /// Copies everything to a URL: a directory, or a bucket.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use reflux_core::{
-    Command, Context, Delta, Draft, Effect, Ending, Event, Item, Kind, Message, Phase, Run, RunKey,
-    Timestamp, WorkflowTask, apply, decide, effects,
+    Command, Context, Delta, Draft, Effect, Ending, Event, EventId, Item, Kind, Message, Phase,
+    Run, RunKey, Timestamp, WorkflowTask, apply, decide, effects,
 };
 use reflux_flow::schedule::SIGNAL_ADOPT;
 use reflux_flow::{Advance, Decider, Policies, payload};
@@ -14,6 +14,7 @@ use reflux_proto::reflux::v1 as wire;
 use reflux_store::{ERROR_BYTES_MAX, Indexed, Summary, WAITING_MAX, Waiting};
 
 use crate::matching::{Queue, QueueKind, Rank};
+use crate::recent::Recent;
 use crate::specs::Specs;
 use crate::{Error, codec, metrics};
 
@@ -26,7 +27,7 @@ const TIGHT_BYTES: usize = 192 * 1024;
 
 /// A run in memory.
 #[derive(Debug)]
-pub(crate) struct Execution {
+pub struct Execution {
     run: Run,
     /// Who decides inside the partition; `None` for code.
     decider: Option<Decider>,
@@ -39,6 +40,8 @@ pub(crate) struct Execution {
     more: bool,
     /// Of the request that started it; empty when it had none.
     request_id: Arc<str>,
+    /// Of a run that workers decide.
+    recent: Recent,
 }
 
 /// What a run went through in one record.
@@ -85,7 +88,7 @@ impl Step {
 
 impl Execution {
     /// A run without events.
-    pub fn new(key: RunKey) -> Self {
+    pub(crate) fn new(key: RunKey) -> Self {
         Self {
             run: Run::new(key),
             decider: None,
@@ -94,6 +97,7 @@ impl Execution {
             indexed: Indexed::default(),
             more: false,
             request_id: "".into(),
+            recent: Recent::default(),
         }
     }
 
@@ -101,7 +105,7 @@ impl Execution {
     ///
     /// # Errors
     /// [`Error::Corrupt`] when an item does not follow from those before it.
-    pub fn load(
+    pub(crate) fn load(
         key: RunKey,
         store: &reflux_store::Partition,
         specs: &Specs,
@@ -123,7 +127,7 @@ impl Execution {
     ///
     /// # Errors
     /// [`Error::Corrupt`] when it does not follow from those before it.
-    pub fn absorb(
+    pub(crate) fn absorb(
         &mut self,
         item: &Item,
         encoded_bytes: usize,
@@ -172,23 +176,29 @@ impl Execution {
         &self.run
     }
 
+    /// The events behind `after` up to `until` as an encoded `History`, if they are at hand: else
+    /// [`Engine::history`](crate::Engine::history) has them.
+    pub fn history(&self, after: EventId, until: EventId) -> Option<Bytes> {
+        self.recent.between(after, until)
+    }
+
     /// How many items it has: the ordinal of the next one.
-    pub fn items(&self) -> u64 {
+    pub(crate) fn items(&self) -> u64 {
         self.items
     }
 
     /// The index rows it has in the store.
-    pub fn indexed(&self) -> Indexed {
+    pub(crate) fn indexed(&self) -> Indexed {
         self.indexed.clone()
     }
 
     /// Whether the run goes on without anything from outside.
-    pub fn has_more(&self) -> bool {
+    pub(crate) fn has_more(&self) -> bool {
         self.more
     }
 
     /// Its row in the store.
-    pub fn summary(&self, retention: std::time::Duration) -> Summary {
+    pub(crate) fn summary(&self, retention: std::time::Duration) -> Summary {
         let run = &self.run;
         let closed = run.closed.as_ref().map(|close| close.time);
         let (steps_done, steps_total) = self.decider.as_ref().map_or((0, 0), Decider::counts);
@@ -227,7 +237,7 @@ impl Execution {
     }
 
     /// Notes what the store will know of the run once it has the record.
-    pub fn note_indexed(&mut self, summary: &Summary) {
+    pub(crate) fn note_indexed(&mut self, summary: &Summary) {
         self.indexed = summary.indexed();
     }
 }
@@ -240,6 +250,7 @@ pub(crate) struct Deciding {
     bytes: u64,
     indexed: Indexed,
     request_id: Arc<str>,
+    recent: Recent,
     observed: usize,
     more: bool,
     poisoned: bool,
@@ -249,7 +260,7 @@ pub(crate) struct Deciding {
 impl Deciding {
     /// Takes up a run.
     pub fn of(execution: Execution) -> Self {
-        let Execution { run, decider, items, bytes, indexed, more, request_id } = execution;
+        let Execution { run, decider, items, bytes, indexed, more, request_id, recent } = execution;
         Self {
             draft: Draft::of(run),
             decider,
@@ -257,6 +268,7 @@ impl Deciding {
             bytes,
             indexed,
             request_id,
+            recent,
             observed: 0,
             more,
             poisoned: false,
@@ -397,6 +409,11 @@ impl Deciding {
         let bytes = length(&encoded);
         let mut request_id = self.request_id;
         items.iter().for_each(|item| note_request(&mut request_id, item));
+        let mut recent = self.recent;
+        // Nobody waits for the history of a run that decides by itself.
+        if self.decider.is_none() {
+            note_events(&mut recent, &items, &wire, &encoded);
+        }
         let execution = Execution {
             run,
             decider: self.decider,
@@ -405,6 +422,7 @@ impl Deciding {
             indexed: self.indexed.clone(),
             more: self.more,
             request_id,
+            recent,
         };
         let step = Step {
             items,
@@ -469,6 +487,17 @@ fn waiting_of(run: &Run) -> Vec<Waiting> {
 /// Order of a run's tasks within their queue.
 pub(crate) fn rank_of(run: &Run) -> Rank {
     Rank::of(run.started.as_ref().and_then(|started| started.priority.as_ref()))
+}
+
+/// Those whose payloads are elsewhere are left to the store.
+fn note_events(recent: &mut Recent, items: &[Item], wire: &[wire::Item], encoded: &[Bytes]) {
+    for ((item, wire), stored) in items.iter().zip(wire).zip(encoded) {
+        if let (Item::Event(event), Some(bytes)) = (item, Item::event_bytes(wire))
+            && !codec::may_refer(stored)
+        {
+            recent.push(event.id, bytes);
+        }
+    }
 }
 
 /// The first request that a run remembers is the one that started it, if that had an id.

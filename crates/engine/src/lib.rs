@@ -28,6 +28,7 @@ mod materialise;
 mod metrics;
 mod partition;
 mod queries;
+mod recent;
 mod record;
 mod recover;
 mod recovered;
@@ -45,11 +46,13 @@ pub use codec::references;
 pub use effect::idempotency_key;
 pub use engine::{Engine, LOCAL_QUEUE, Options, Usage};
 pub use error::Error;
+pub use execution::Execution;
 pub use history::Events;
 pub use host::{Attempt, Host};
 pub use matching::{Offer, Queue, QueueKind};
 pub use metrics::describe as describe_metrics;
 pub use queries::{OpenQuery, QueryOutcome};
+pub use recent::put_event;
 pub use recovered::Recovered;
 pub use request::{
     Answer, Ask, Lane, NewRun, Reply, Request, Spec, WhenClosed, WhenOpen, no_reply,

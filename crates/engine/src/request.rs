@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use reflux_core::{Command, Run, RunId, RunKey, Status};
+use reflux_core::{Command, RunId, RunKey, Status};
 
-use crate::Error;
+use crate::{Error, Execution};
 
 /// All runs of one workflow id: decided one after the other.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -150,7 +150,7 @@ pub struct Answer {
 
 /// Takes the answer and the run as it is durable then; called once, from the partition's thread, so
 /// it must not block.
-pub type Reply = Box<dyn FnOnce(Result<(&Answer, &Run), Error>) + Send>;
+pub type Reply = Box<dyn FnOnce(Result<(&Answer, &Execution), Error>) + Send>;
 
 /// For requests whose answer nobody waits for.
 pub fn no_reply() -> Reply {

@@ -66,6 +66,11 @@ impl Specs {
         Ok(bundle)
     }
 
+    /// A known bundle.
+    pub fn known(&self, digest: &[u8; 32]) -> Option<Arc<Bundle>> {
+        self.lock().get(digest).map(|known| known.bundle.clone())
+    }
+
     /// The bytes of a known bundle, for a partition that uses it for the first time.
     pub fn bytes(&self, digest: &[u8; 32]) -> Option<Bytes> {
         self.lock().get(digest).map(|known| known.bytes.clone())

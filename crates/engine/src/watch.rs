@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use reflux_core::{Item, RunKey};
+use reflux_core::{Close, Item, RunKey};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -20,8 +20,8 @@ pub struct Change {
     pub items: Arc<[Item]>,
     /// Ordinal of the item after these.
     pub next: u64,
-    /// Whether the run is closed now.
-    pub closed: bool,
+    /// How the run ended, if it is closed now.
+    pub closed: Option<Close>,
 }
 
 /// The watchers of all runs.
@@ -45,13 +45,14 @@ impl Watches {
     pub(crate) fn tell(&self, run: &RunKey, items: Vec<Item>, execution: &Execution) {
         let mut by_run = self.lock();
         let Some(watchers) = by_run.get_mut(run) else { return };
-        let closed = !execution.run().is_open();
+        let closed = execution.run().closed.clone();
+        let is_closed = closed.is_some();
         let change = Change { items: items.into(), next: execution.items(), closed };
         watchers.retain(|watcher| match watcher.try_send(change.clone()) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Closed(_)) => false,
         });
-        if closed || watchers.is_empty() {
+        if is_closed || watchers.is_empty() {
             by_run.remove(run);
         }
     }

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use reflux_core::{EventId, Run, RunId, RunKey, Signal, Start, Timestamp};
+use reflux_core::{EventId, RunId, RunKey, Signal, Start, Timestamp};
 use reflux_engine::{
-    Answer, Ask, Attempt, Error, Host, LOCAL_QUEUE, Lane, NewRun, Options, Request, Spec, Stepper,
-    WhenClosed, WhenOpen, World, no_reply, references,
+    Answer, Ask, Attempt, Error, Execution, Host, LOCAL_QUEUE, Lane, NewRun, Options, Request,
+    Spec, Stepper, WhenClosed, WhenOpen, World, no_reply, references,
 };
 use reflux_flow::graph::NodeRef;
 use reflux_flow::schedule::{NAMESPACE, SIGNAL_ADOPT, Subject, WORKFLOW_TYPE};
@@ -277,7 +277,7 @@ fn another_version_of_the_flow_outlives_the_process_and_the_store() {
     bed.stepper.as_ref().unwrap().submit(Request {
         lane: lane(),
         ask: Ask::Command { run_id: None, first_run: None, command },
-        reply: Box::new(move |result: Result<(&Answer, &Run), Error>| {
+        reply: Box::new(move |result: Result<(&Answer, &Execution), Error>| {
             *told.lock().unwrap() = result.err();
         }),
     });

@@ -30,6 +30,7 @@ pub mod registry;
 pub mod rest;
 pub mod secrets;
 pub mod service;
+mod stamp;
 pub mod story;
 pub mod telemetry;
 pub mod temporal;

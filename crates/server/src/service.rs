@@ -1,6 +1,6 @@
 //! Answers requests from an engine, the same for a caller in this process and one at the socket.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -25,6 +25,7 @@ use crate::protocol::{
     status_name, status_of,
 };
 use crate::secrets::Secrets;
+use crate::stamp::Stamp;
 use crate::triggers::Triggers;
 use crate::{Config, Error, Kind, Project, clock};
 
@@ -43,6 +44,8 @@ pub struct Service {
     identity: Arc<str>,
     triggers: Triggers,
     serves: OnceLock<Addresses>,
+    /// Of the files that nodes and secrets were last read from.
+    stamp: Mutex<Option<Stamp>>,
 }
 
 /// Takes answers; `false` when nobody listens any more.
@@ -55,7 +58,15 @@ impl Service {
         let identity: Arc<str> = user.into();
         let triggers =
             Triggers::new(engine.clone(), host.clone(), project.clone(), identity.clone());
-        Self { engine, host, project, identity, triggers, serves: OnceLock::new() }
+        Self {
+            engine,
+            host,
+            project,
+            identity,
+            triggers,
+            serves: OnceLock::new(),
+            stamp: Mutex::default(),
+        }
     }
 
     /// The engine.
@@ -73,14 +84,38 @@ impl Service {
         &self.triggers
     }
 
-    /// Reads nodes and secrets again: a caller at the socket may have changed them.
+    /// Reads nodes and secrets again.
     ///
     /// # Errors
     /// What is wrong with them.
     pub fn reload(&self) -> Result<(), Error> {
+        self.read_again(&mut self.stamp())
+    }
+
+    /// As [`Service::reload`], if their files have changed since they were read: somebody may have
+    /// edited them.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn refresh(&self) -> Result<(), Error> {
+        let mut stamp = self.stamp();
+        match stamp.as_ref().is_some_and(Stamp::holds) {
+            true => Ok(()),
+            false => self.read_again(&mut stamp),
+        }
+    }
+
+    fn read_again(&self, stamp: &mut Option<Stamp>) -> Result<(), Error> {
+        *stamp = None;
+        let before = Stamp::of(&self.project, &Config::load(&self.project)?);
         let (nodes, secrets) = load(&self.project)?;
         self.host.replace(nodes, secrets);
+        *stamp = Some(before);
         Ok(())
+    }
+
+    fn stamp(&self) -> MutexGuard<'_, Option<Stamp>> {
+        self.stamp.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The project.
@@ -416,7 +451,7 @@ impl Service {
                                 return Ok(());
                             }
                         }
-                        if change.closed {
+                        if change.closed.is_some() {
                             return Ok(());
                         }
                     }
@@ -430,8 +465,8 @@ impl Service {
 
     /// The flows of a run, by the digest that it is pinned to.
     pub(crate) fn bundle(&self, digest: &str) -> Option<Arc<Bundle>> {
-        let text = self.definition(digest).ok().flatten()?;
-        Bundle::from_bytes(text.as_bytes()).ok().map(Arc::new)
+        let digest = blake3::Hash::from_hex(digest).ok()?;
+        self.engine.flows(digest.as_bytes()).ok().flatten()
     }
 
     /// The bundle of that digest, if a run that is kept has it.

@@ -525,6 +525,31 @@ fn a_worker_that_asks_for_it_gets_the_next_task_with_the_answer() {
 }
 
 #[test]
+fn a_worker_that_asks_for_it_gets_the_activities_it_schedules_with_the_answer() {
+    served(async |mut client, _| {
+        client.start("eager").await;
+        let task = client.poll().await;
+        let mut eager = schedule("a");
+        let Some(Attributes::ScheduleActivityTaskCommandAttributes(wanted)) = &mut eager.attributes
+        else {
+            panic!("{eager:?}")
+        };
+        wanted.request_eager_execution = true;
+        let request = client.completion(&task, vec![eager, schedule("b")]);
+        let answer = client.api.respond_workflow_task_completed(request).await.unwrap();
+        let answer = answer.into_inner();
+        let [begun] = &answer.activity_tasks[..] else { panic!("{answer:?}") };
+        assert_eq!((&*begun.activity_id, begun.attempt), ("a", 1));
+        assert_eq!(begun.input, Some(payloads("\"in\"")));
+        // The other one waits for whoever polls; this one does not.
+        assert_eq!(&*client.poll_activity().await.activity_id, "b");
+        client.complete_activity(begun).await.unwrap();
+        let task = client.poll().await;
+        assert!(kinds(&task.history).contains(&EventType::ActivityTaskCompleted));
+    });
+}
+
+#[test]
 fn queries_are_answered_by_themselves_with_a_task_and_when_the_run_has_closed() {
     served(async |mut client, _| {
         client.start("asked").await;

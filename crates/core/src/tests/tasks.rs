@@ -79,6 +79,24 @@ fn what_comes_while_a_task_is_started_waits_for_its_end() {
 }
 
 #[test]
+fn a_worker_that_asks_for_it_has_the_activity_with_the_record_that_schedules_it() {
+    let mut bench = code();
+    bench.take();
+    let claim = Some(Worker::remote("here"));
+    let eager = ScheduleActivity { claim, ..activity("a", REMOTE) };
+    let both = [eager, activity("b", REMOTE)].map(|it| Decision::ScheduleActivity(Box::new(it)));
+    let items = bench.done(both.to_vec());
+    let rest = ["ActivityTaskScheduled", "AttemptStarted", "ActivityTaskScheduled"];
+    assert_eq!(items, [&[COMPLETED][..], &rest].concat());
+    let effects = bench.run().effects();
+    let offers = effects.iter().filter(|effect| matches!(effect, Effect::Offer { .. }));
+    assert_eq!(offers.count(), 1, "{effects:?}");
+    let id = *bench.run().activities.keys().next().unwrap();
+    let at = bench.at(id);
+    bench.complete(at);
+}
+
+#[test]
 fn completions_are_written_last_and_numbered_then() {
     let mut bench = code();
     bench.take();

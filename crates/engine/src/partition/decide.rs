@@ -62,9 +62,9 @@ const FRAME_BYTES: usize = 8;
 pub(super) type Verdict = Result<(RunId, bool), Error>;
 
 impl Decided {
-    fn run(&self, run_id: RunId) -> Option<&Run> {
+    fn execution(&self, run_id: RunId) -> Option<&Execution> {
         let changed = self.changed.iter().map(|(execution, _)| execution);
-        changed.chain(&self.unchanged).map(Execution::run).find(|run| run.key.run_id == run_id)
+        changed.chain(&self.unchanged).find(|execution| execution.run().key.run_id == run_id)
     }
 
     /// Bytes of its items in a record.
@@ -97,10 +97,11 @@ impl Decided {
         for (reply, verdict) in std::mem::take(&mut self.replies) {
             match verdict {
                 Err(error) => reply(Err(error)),
-                Ok((run_id, existing)) => match self.run(run_id) {
-                    Some(run) => {
+                Ok((run_id, existing)) => match self.execution(run_id) {
+                    Some(execution) => {
+                        let run = execution.run();
                         let answer = Answer { run: run.key.clone(), status: run.status, existing };
-                        reply(Ok((&answer, run)));
+                        reply(Ok((&answer, execution)));
                     }
                     None => reply(Err(not_found(&self.lane, Some(run_id)))),
                 },

@@ -36,7 +36,7 @@ pub fn start(
     let namespace = namespace(service, &request.namespace)?;
     check_id("workflow id", &request.workflow_id)?;
     check_id("request id", &request.request_id)?;
-    service.reload()?;
+    service.refresh()?;
     let (name, spec, bundle) = definition(service, &namespace, &request.flow, request.version)?;
     let flow = bundle.flows.get(&name).ok_or_else(|| {
         Error::new(Kind::Corrupt, format!("the definition of `{name}` has no flow of its name"))
@@ -53,7 +53,7 @@ pub fn start(
         }
         (id, _) => id.to_owned(),
     };
-    let answer = service.engine().start(StartFlow {
+    let (row, existing) = service.engine().start_row(StartFlow {
         namespace,
         workflow_id: workflow_id.into(),
         run_id: RunId(Uuid::now_v7()),
@@ -65,9 +65,7 @@ pub fn start(
         when_closed: WhenClosed::Allow,
         identity: service.identity().clone(),
     })?;
-    let summary = service.engine().summary(&answer.run)?;
-    let run = summary.map(|summary| convert::run(&summary, clock::now()));
-    Ok(v1::StartRunResponse { run, existing: answer.existing })
+    Ok(v1::StartRunResponse { run: Some(convert::run(&row, clock::now())), existing })
 }
 
 /// Runs, newest first.

@@ -97,7 +97,7 @@ fn is_unavailable(response: &Response) -> bool {
 /// A start from outside counts on the nodes as they are now.
 fn refreshed(service: &Service, request: Request) -> Result<Request, Error> {
     if matches!(request, Request::Start(_)) {
-        service.reload()?;
+        service.refresh()?;
     }
     Ok(request)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use reflux_core::{
     Activity, AttemptRef, Command, EventId, Failure, Payloads, Phase, Run, RunKey, Worker, wire,
 };
-use reflux_engine::{Ask, Error, Lane, Offer, Queue, QueueKind};
+use reflux_engine::{Ask, Error, Execution, Lane, Offer, Queue, QueueKind};
 use reflux_proto::temporal::api::common::v1::{ActivityType, WorkflowType};
 use reflux_proto::temporal::api::workflowservice::v1::{
     PollActivityTaskQueueRequest, PollActivityTaskQueueResponse,
@@ -74,18 +74,32 @@ impl Frontend {
             first_run: None,
             command: Command::ClaimActivity { scheduled, worker: Worker::remote(identity.clone()) },
         };
-        let look = move |_: &_, run: &Run| task_of(run, run.activities.get(&scheduled)?);
-        let Some(Some((mut answer, attempt))) = self.claim(Lane::of(&run), ask, look).await? else {
+        let look = move |_: &_, execution: &Execution| {
+            let run = execution.run();
+            task_of(run, run.activities.get(&scheduled)?)
+        };
+        let Some(Some(begun)) = self.claim(Lane::of(&run), ask, look).await? else {
             return Ok(None);
         };
+        self.hand_over(&run, begun).await
+    }
+
+    /// The task of an attempt that has begun; `None` when a secret it needs is not set, for which it
+    /// has failed.
+    pub(super) async fn hand_over(
+        &self,
+        run: &RunKey,
+        begun: Begun,
+    ) -> Result<Option<(PollActivityTaskQueueResponse, Task)>, Status> {
+        let Begun { mut answer, scheduled, attempt } = begun;
         let filled = answer.input.as_mut().map(|input| workers::fill(&self.secrets(), input));
         if let Some(Err(failure)) = filled {
             let at = AttemptRef { scheduled, attempt, started_at: None };
             let fail = Command::FailActivity { at, failure, next_retry_delay: None, report: None };
-            self.to_run(&run, fail).await?;
+            self.to_run(run, fail).await?;
             return Ok(None);
         }
-        let task = Task::Activity { run, scheduled, attempt };
+        let task = Task::Activity { run: run.clone(), scheduled, attempt };
         answer.task_token = self.tokens.write(&task);
         Ok(Some((answer, task)))
     }
@@ -284,8 +298,20 @@ impl Frontend {
     }
 }
 
-/// The answer without its token, and the number of the attempt; `None` when no attempt runs.
-fn task_of(run: &Run, activity: &Activity) -> Option<(PollActivityTaskQueueResponse, u32)> {
+/// An attempt that has begun, for its worker.
+pub(super) struct Begun {
+    /// Without secrets and token.
+    answer: PollActivityTaskQueueResponse,
+    scheduled: EventId,
+    attempt: u32,
+}
+
+/// The attempt of the open activity of that id; `None` when none runs.
+pub(super) fn begun(run: &Run, activity_id: &str) -> Option<Begun> {
+    task_of(run, run.activity_by_id(activity_id)?)
+}
+
+fn task_of(run: &Run, activity: &Activity) -> Option<Begun> {
     let Phase::Started { at, .. } = activity.phase else { return None };
     let what = &*activity.what;
     let workflow_type = run.started.as_ref().map(|begun| begun.workflow_type.to_string());
@@ -313,5 +339,5 @@ fn task_of(run: &Run, activity: &Activity) -> Option<(PollActivityTaskQueueRespo
         priority: what.priority.clone(),
         ..Default::default()
     };
-    Some((answer, activity.attempt))
+    Some(Begun { answer, scheduled: activity.scheduled, attempt: activity.attempt })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use reflux_core::{
     ContinueAsNew, Decision, EventId, ScheduleActivity, SignalExternal, StartChild, Target,
-    TaskFailedCause, wire,
+    TaskFailedCause, Worker, wire,
 };
 use reflux_proto::temporal::api::command::v1::command::Attributes;
 use reflux_proto::temporal::api::command::v1::{
@@ -26,15 +26,24 @@ pub(super) struct Wrong {
     pub(super) message: String,
 }
 
-/// What the commands decide.
+/// What the commands decide, which came from `worker`.
 ///
 /// # Errors
 /// The first one that cannot be carried out.
-pub(super) fn decisions(commands: Vec<Command>) -> Result<Vec<Decision>, Wrong> {
-    commands.into_iter().map(decision).collect()
+pub(super) fn decisions(commands: Vec<Command>, worker: &Arc<str>) -> Result<Vec<Decision>, Wrong> {
+    commands.into_iter().map(|command| decision(command, worker)).collect()
 }
 
-fn decision(command: Command) -> Result<Decision, Wrong> {
+/// The activities that their worker wants to begin at once.
+pub(super) fn eager(decisions: &[Decision]) -> Vec<Arc<str>> {
+    let wanted = decisions.iter().filter_map(|decision| match decision {
+        Decision::ScheduleActivity(wanted) if wanted.claim.is_some() => Some(&wanted.activity_id),
+        _ => None,
+    });
+    wanted.cloned().collect()
+}
+
+fn decision(command: Command, worker: &Arc<str>) -> Result<Decision, Wrong> {
     use Attributes as A;
     let kind = command.command_type().as_str_name();
     let Some(attributes) = command.attributes else {
@@ -43,9 +52,8 @@ fn decision(command: Command) -> Result<Decision, Wrong> {
         ))));
     };
     match attributes {
-        A::ScheduleActivityTaskCommandAttributes(wanted) => {
-            activity(wanted).map_err(because(TaskFailedCause::BadScheduleActivityAttributes))
-        }
+        A::ScheduleActivityTaskCommandAttributes(wanted) => activity(wanted, worker)
+            .map_err(because(TaskFailedCause::BadScheduleActivityAttributes)),
         A::RequestCancelActivityTaskCommandAttributes(wanted) => {
             Ok(Decision::RequestCancelActivity { scheduled: EventId(wanted.scheduled_event_id) })
         }
@@ -112,7 +120,11 @@ fn because(cause: TaskFailedCause) -> impl Fn(Status) -> Wrong {
     move |status| Wrong { cause, message: status.message().to_owned() }
 }
 
-fn activity(wanted: ScheduleActivityTaskCommandAttributes) -> Result<Decision, Status> {
+fn activity(
+    wanted: ScheduleActivityTaskCommandAttributes,
+    worker: &Arc<str>,
+) -> Result<Decision, Status> {
+    let claim = wanted.request_eager_execution.then(|| Worker::remote(worker.clone()));
     let queue = wanted.task_queue.map(|queue| queue.name).unwrap_or_default();
     Ok(Decision::ScheduleActivity(Box::new(ScheduleActivity {
         activity_id: name("ActivityId", wanted.activity_id)?,
@@ -136,6 +148,7 @@ fn activity(wanted: ScheduleActivityTaskCommandAttributes) -> Result<Decision, S
         retry: retry(wanted.retry_policy)?,
         effects: None,
         priority: wanted.priority,
+        claim,
     })))
 }
 

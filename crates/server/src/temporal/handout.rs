@@ -10,6 +10,7 @@ use reflux_core::{
     Event, EventId, Kind, Limits, Run, RunKey, ScheduledTask, StartedTask, TaskScheduled,
     TaskStarted, Timestamp, WorkflowTask, wire,
 };
+use reflux_engine::Execution;
 use reflux_proto::temporal::api::common::v1::WorkflowType;
 use reflux_proto::temporal::api::enums::v1::TaskQueueKind;
 use reflux_proto::temporal::api::query::v1::WorkflowQuery;
@@ -19,6 +20,7 @@ use tonic::Status;
 
 use super::Frontend;
 use super::convert::to_execution;
+use super::history::Page;
 use super::tokens::{Place, Task};
 
 /// Events that travel with a task; the worker asks for the others.
@@ -39,13 +41,16 @@ pub(super) struct Handout {
     /// `None` for a query by itself.
     started: Option<StartedTask>,
     suffix: Vec<Bytes>,
+    /// The events up to the last one, when they were at hand.
+    history: Option<Bytes>,
 }
 
 impl Handout {
     /// The task the run has started; `None` when it has none. A task of a worker's own queue is
     /// offered to all when that worker is silent, and whoever polls another queue knows nothing of
     /// the run.
-    pub(super) fn of_task(run: &Run, polled: Option<&str>) -> Option<Self> {
+    pub(super) fn of_task(execution: &Execution, polled: Option<&str>) -> Option<Self> {
+        let run = execution.run();
         let WorkflowTask::Started(started) = &run.task else { return None };
         let (last, suffix) = match started.task.transient {
             true => {
@@ -57,7 +62,9 @@ impl Handout {
         let own = polled.is_none_or(|queue| *queue == *started.task.task_queue);
         let sticky = own && started.task.sticky.is_some();
         let started = Some(started.clone());
-        Some(Self { last, suffix, sticky, started, ..Self::of(run) })
+        let mut handout = Self { last, suffix, sticky, started, ..Self::of(run) };
+        handout.history = execution.history(handout.after(), last);
+        Some(handout)
     }
 
     /// A query by itself, for the worker whose own queue has that name, or any.
@@ -79,7 +86,13 @@ impl Handout {
             sticky: false,
             started: None,
             suffix: Vec::new(),
+            history: None,
         }
+    }
+
+    /// The event behind which the worker's history begins.
+    fn after(&self) -> EventId {
+        if self.sticky { self.previous_started } else { EventId(0) }
     }
 
     /// The task of it.
@@ -100,10 +113,14 @@ impl Frontend {
         queries: BTreeMap<String, WorkflowQuery>,
     ) -> Result<PollWorkflowTaskQueueResponse, Status> {
         let Handout { run, workflow_type, task_queue, previous_started, started, .. } = &handout;
-        let after = if handout.sticky { *previous_started } else { EventId(0) };
-        let suffix = handout.suffix.clone();
-        let place = Place { until: handout.last.0, suffix, ..Place::of(run.run_id, after) };
-        let page = self.page(run, place, TASK_EVENTS).await?;
+        let page = match &handout.history {
+            Some(history) => Page::whole(history, &handout.suffix),
+            None => {
+                let (until, suffix) = (handout.last.0, handout.suffix.clone());
+                let place = Place { until, suffix, ..Place::of(run.run_id, handout.after()) };
+                self.page(run, place, TASK_EVENTS).await?
+            }
+        };
         let moment = |of: fn(&StartedTask) -> Timestamp| {
             started.as_ref().and_then(|started| wire::to_time(of(started)))
         };

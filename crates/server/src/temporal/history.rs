@@ -1,9 +1,9 @@
 //! Histories: a page at a time, waiting for more if asked.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use prost::Message as _;
 use reflux_core::{EventId, Item, RunId, RunKey};
-use reflux_engine::Lane;
+use reflux_engine::{Ask, Execution, Lane, put_event};
 use reflux_proto::temporal::api::enums::v1::HistoryEventFilterType;
 use reflux_proto::temporal::api::history::v1::{History, HistoryEvent};
 use reflux_proto::temporal::api::workflowservice::v1::{
@@ -32,12 +32,26 @@ pub(super) struct Page {
     pub(super) next: Option<Place>,
 }
 
+impl Page {
+    /// Events that are at hand, and those behind them that are not in the history.
+    pub(super) fn whole(events: &Bytes, suffix: &[Bytes]) -> Self {
+        if suffix.is_empty() {
+            return Self { history: events.clone(), next: None };
+        }
+        let mut history = BytesMut::from(&**events);
+        suffix.iter().for_each(|event| put_event(&mut history, event));
+        Self { history: history.freeze(), next: None }
+    }
+}
+
 /// How far a run's history goes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Extent {
     run_id: RunId,
     last: EventId,
     closed: bool,
+    /// The last event of a closed run as an encoded `History`, when it was at hand.
+    end: Option<Bytes>,
 }
 
 impl Frontend {
@@ -169,6 +183,9 @@ impl Frontend {
             extent = self.grown(lane, extent, EventId(i64::MAX), until).await?;
         }
         let run = lane.run(extent.run_id);
+        if let Some(history) = extent.end {
+            return Ok(answer(Page { history, next: None }));
+        }
         if extent.closed {
             let before = EventId(extent.last.0.saturating_sub(1));
             let events =
@@ -182,12 +199,16 @@ impl Frontend {
     }
 
     async fn extent(&self, lane: &Lane, run_id: Option<RunId>) -> Result<Extent, Status> {
-        let look = |run: &reflux_core::Run| Extent {
-            run_id: run.key.run_id,
-            last: EventId(run.next_event_id.0.saturating_sub(1)),
-            closed: !run.is_open(),
+        let look = |_: &_, execution: &Execution| {
+            let run = execution.run();
+            let (run_id, closed) = (run.key.run_id, !run.is_open());
+            let last = EventId(run.next_event_id.0.saturating_sub(1));
+            let before = EventId(last.0.saturating_sub(1));
+            let end = closed.then(|| execution.history(before, last)).flatten();
+            Extent { run_id, last, closed, end }
         };
-        self.app.engine.look(lane.clone(), run_id, look).await.map_err(refused)
+        let ask = Ask::Look { run_id };
+        self.app.engine.ask_execution(lane.clone(), ask, look).await.map_err(refused)
     }
 
     /// The extent once there are events behind `after`, or the run is closed, or it is time.
@@ -213,11 +234,17 @@ impl Frontend {
                 // A watch that was not read in time has ended: look and watch again.
                 let Some(change) = change else { break };
                 let mut events = change.items.iter().filter_map(|item| match item {
-                    Item::Event(event) => Some(event.id),
+                    Item::Event(event) => Some(event),
                     Item::Delta(_) => None,
                 });
-                extent.last = events.next_back().unwrap_or(extent.last);
-                extent.closed = change.closed;
+                let Some(last) = events.next_back() else { continue };
+                extent.last = last.id;
+                extent.closed = change.closed.is_some();
+                extent.end = extent.closed.then(|| {
+                    let mut history = BytesMut::new();
+                    put_event(&mut history, &last.encode());
+                    history.freeze()
+                });
             }
         }
         Ok(extent)
@@ -237,12 +264,4 @@ fn answer(page: Page) -> GetWorkflowExecutionHistoryResponse {
         next_page_token: page.next.map(|next| next.write()).unwrap_or_default(),
         ..Default::default()
     }
-}
-
-/// Appends an event to an encoded `History`: tag 1, length, event.
-pub(super) fn put_event(history: &mut BytesMut, event: &Bytes) {
-    const EVENTS: u8 = 1 << 3 | 2;
-    history.put_u8(EVENTS);
-    prost::encode_length_delimiter(event.len(), history).unwrap_or(());
-    history.extend_from_slice(event);
 }

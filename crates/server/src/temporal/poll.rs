@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reflux_core::Rejection;
-use reflux_engine::{Answer, Ask, Error, Lane, Offer, Queue};
+use reflux_engine::{Answer, Ask, Error, Execution, Lane, Offer, Queue};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tonic::Status;
@@ -34,10 +34,10 @@ impl Frontend {
         &self,
         lane: Lane,
         ask: impl Fn() -> Ask,
-        look: impl FnOnce(&Answer, &reflux_core::Run) -> T + Clone + Send + 'static,
+        look: impl FnOnce(&Answer, &Execution) -> T + Clone + Send + 'static,
     ) -> Result<Option<T>, Status> {
         loop {
-            match self.app.engine.ask(lane.clone(), ask(), look.clone()).await {
+            match self.app.engine.ask_execution(lane.clone(), ask(), look.clone()).await {
                 Ok(claimed) => return Ok(Some(claimed)),
                 Err(Error::NotFound { .. } | Error::Rejected(_)) => return Ok(None),
                 Err(error) if error.is_retryable() && !self.app.is_draining() => {

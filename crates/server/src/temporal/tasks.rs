@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reflux_core::{
-    Command, CompleteTask, Decision, Event, EventId, Failure, Kind, RunKey, Sticky,
+    Command, CompleteTask, Decision, Event, EventId, Failure, Kind, Run, RunKey, Sticky,
     TaskFailedCause, WorkflowTask, wire,
 };
-use reflux_engine::{Ask, Lane, Offer, Queue, QueueKind};
+use reflux_engine::{Ask, Execution, Lane, Offer, Queue, QueueKind};
 use reflux_proto::temporal::api::taskqueue::v1::StickyExecutionAttributes;
 use reflux_proto::temporal::api::workflowservice::v1::{
     PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse,
@@ -20,6 +20,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::Frontend;
+use super::activities::{self, Begun};
 use super::commands::{self, Wrong};
 use super::convert::{queue_name, text};
 use super::errors::{invalid, not_found, refused, unhandled_command, unimplemented};
@@ -86,9 +87,9 @@ impl Frontend {
             },
         };
         let engine = self.app.engine.clone();
-        let look = move |_: &_, run: &reflux_core::Run| {
-            Handout::of_task(run, polled.as_deref())
-                .map(|handout| (handout, engine.attach_queries(run)))
+        let look = move |_: &_, execution: &Execution| {
+            Handout::of_task(execution, polled.as_deref())
+                .map(|handout| (handout, engine.attach_queries(execution.run())))
         };
         let Some(Some((handout, open))) = self.claim(Lane::of(&run), ask, look).await? else {
             return Ok(None);
@@ -133,13 +134,14 @@ impl Frontend {
         }
         let identity = text("Identity", request.identity)?;
         let sticky = sticky(request.sticky_attributes)?;
-        let decisions = match commands::decisions(request.commands) {
+        let decisions = match commands::decisions(request.commands, &identity) {
             Ok(decisions) => decisions,
             Err(wrong) => {
                 return Err(self.refuse_task(&run, scheduled, attempt, identity, wrong).await);
             }
         };
         let closing = decisions.iter().any(Decision::closes_run);
+        let eager = commands::eager(&decisions);
         let command = Command::CompleteTask(Box::new(CompleteTask {
             scheduled,
             attempt,
@@ -150,7 +152,7 @@ impl Frontend {
             sdk_metadata: request.sdk_metadata.map(Box::new),
         }));
         let ask = Ask::Command { run_id: Some(run.run_id), first_run: None, command };
-        let look = move |_: &_, run: &reflux_core::Run| Done {
+        let look = move |_: &_, run: &Run| Done {
             completed: run.task_completed > scheduled,
             next: match &run.task {
                 WorkflowTask::Scheduled(task) => Some(task.scheduled),
@@ -159,6 +161,7 @@ impl Frontend {
                 | WorkflowTask::Backoff { .. }
                 | WorkflowTask::AwaitsParent => None,
             },
+            eager: eager.iter().filter_map(|id| activities::begun(run, id)).collect(),
         };
         let done = self.app.engine.ask(Lane::of(&run), ask, look).await.map_err(refused)?;
         if !done.completed {
@@ -169,6 +172,10 @@ impl Frontend {
             self.app.engine.answer_query(&run, &id, outcome(result));
         }
         let mut answer = RespondWorkflowTaskCompletedResponse::default();
+        for begun in done.eager {
+            // An answer that does not arrive: its time-outs bring the activity back.
+            answer.activity_tasks.extend(self.hand_over(&run, begun).await?.map(|(task, _)| task));
+        }
         if let Some(next) = done.next.filter(|_| request.return_new_workflow_task) {
             let frontend = self.clone();
             let taken = async move { frontend.take_task(run, next, identity, None).await };
@@ -260,6 +267,8 @@ struct Done {
     completed: bool,
     /// The task that follows, if there is one for a worker.
     next: Option<EventId>,
+    /// The activities that the worker has with it.
+    eager: Vec<Begun>,
 }
 
 fn sticky(given: Option<StickyExecutionAttributes>) -> Result<Option<Sticky>, Status> {

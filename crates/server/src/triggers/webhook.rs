@@ -190,7 +190,11 @@ impl Triggers {
                 if let Some(close) = closed.map_err(Error::from)? {
                     return Ok(close);
                 }
-                while changes.recv().await.is_some_and(|change| !change.closed) {}
+                while let Some(change) = changes.recv().await {
+                    if let Some(close) = change.closed {
+                        return Ok(close);
+                    }
+                }
             }
         };
         match tokio::time::timeout(limit, wait).await {

@@ -84,7 +84,7 @@ fn the_slider_shows_how_the_run_stood_at_any_event() {
     browser.open(&served.url("/"));
     browser.wait_for_text("slid");
     browser.script(
-        "[...document.querySelectorAll('td a')].find((a) => a.textContent.includes('ship')).click()",
+        "[...document.querySelectorAll('td a')].find((a) => a.textContent.includes('slid')).click()",
     );
     browser.wait_for_text("Waits for");
     project.run(&["approve", "slid"]).with_code(0);

@@ -149,7 +149,7 @@ def read(quiet, until):
 def screen(data):
     text = data.decode("utf-8", "replace").split("\x1b[H")[-1]
     text = text.split("\x1b[?25h")[0]
-    return [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in text.split("\r\n")]
+    return [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).rstrip("\r") for line in text.split("\r\n")]
 deadline = time.monotonic() + 30
 while b"\x1b[J" not in raw and time.monotonic() < deadline and read(0.3, 1):
     pass

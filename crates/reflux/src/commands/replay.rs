@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use reflux_core::Payload;
+use reflux_core::{Item, Payload};
 use reflux_flow::graph::Bundle;
 use reflux_flow::syntax;
 use reflux_server::client::Client;
@@ -58,6 +58,13 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
     let with = args.with.as_deref().map(|with| definition(with, global)).transpose()?;
     let client = look(global)?;
+    if browses(args, out) {
+        let row = client.find(&args.run)?;
+        let record = Record::read(&client, row)?;
+        // Whoever looks for an hour does not keep the directory from others.
+        leave(client);
+        return debug(record);
+    }
     let gave = match &args.query {
         Some(query) => verify_all(&client, query, args.limit, with, out),
         None => {
@@ -65,12 +72,19 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
             if args.verify || with.is_some() {
                 verify(&client, &row, with, out)
             } else {
-                look_back(&client, &row, args, out)
+                state(&client, &row, args, out)
             }
         }
     };
     leave(client);
     gave
+}
+
+/// Whether a person at a terminal asks for nothing but the run.
+fn browses(args: &Args, out: &Out) -> bool {
+    let asks = args.verify || args.with.is_some() || args.query.is_some();
+    let prints = out.is_json() || args.at.is_some() || args.step.is_some() || args.full;
+    !asks && !prints && std::io::stdout().is_terminal() && std::io::stdin().is_terminal()
 }
 
 /// The definition that a person names, as `VerifyWith`.
@@ -90,15 +104,7 @@ fn definition(wanted: &str, global: &Global) -> Result<Value, Failure> {
     Ok(json!({ "source": { "text": source.text, "file": source.file } }))
 }
 
-fn look_back(client: &Client, row: &Row, args: &Args, out: &Out) -> Done {
-    let browse = !out.is_json()
-        && args.at.is_none()
-        && args.step.is_none()
-        && std::io::stdout().is_terminal()
-        && std::io::stdin().is_terminal();
-    if browse {
-        return debug(client, row);
-    }
+fn state(client: &Client, row: &Row, args: &Args, out: &Out) -> Done {
     let request = json!({
         "run": row.run.run_id.to_string(), "event": args.at.unwrap_or(0),
         "step": args.step.as_deref().unwrap_or_default(), "full": args.full,
@@ -114,16 +120,28 @@ fn look_back(client: &Client, row: &Row, args: &Args, out: &Out) -> Done {
     done()
 }
 
+/// A run as it was read.
+struct Record {
+    row: Row,
+    items: Vec<Item>,
+    bundle: Option<Arc<Bundle>>,
+}
+
+impl Record {
+    fn read(client: &Client, row: Row) -> Result<Self, Error> {
+        let items = client.history(&row.run)?;
+        let text = match Telling::digest(&items) {
+            Some(digest) => client.definition(&digest)?,
+            None => None,
+        };
+        let bundle = text.and_then(|text| Bundle::from_bytes(text.as_bytes()).ok()).map(Arc::new);
+        Ok(Self { row, items, bundle })
+    }
+}
+
 /// The run in the terminal, event by event.
-fn debug(client: &Client, row: &Row) -> Done {
-    let items = client.history(&row.run)?;
-    let bundle = match Telling::digest(&items) {
-        Some(digest) => client
-            .definition(&digest)?
-            .and_then(|text| Bundle::from_bytes(text.as_bytes()).ok())
-            .map(Arc::new),
-        None => None,
-    };
+fn debug(record: Record) -> Done {
+    let Record { row, items, bundle } = record;
     let bundles = |_: &Payload| bundle.clone();
     let timeline = Timeline::new(row.run.key(), items, &bundles);
     show(timeline, &format!("{} {}", row.flow, row.run.workflow_id))?;

@@ -93,7 +93,7 @@ impl<'a> View<'a> {
         match (&self.typing, self.note.as_str()) {
             (Some(text), _) => format!("/{text}"),
             (None, "") => {
-                "↑↓ event  ←→ step  PgUp PgDn page  g G ends  / n N search  s next of step  q quit"
+                "↑↓ event  ←→ step  PgUp PgDn page  g G ends  / n N find  s step's next  q quit"
                     .to_owned()
             }
             (None, note) => note.to_owned(),

@@ -262,6 +262,25 @@ fn another_definition_is_compared_with_the_record_and_not_with_its_own() {
 }
 
 #[test]
+fn what_would_have_been_decided_earlier_is_named_where_it_was_due() {
+    let text = "name: f\nsteps:\n  - { id: a, for_each: { items: [1, 2, 3], concurrency: 1 }, node: test.a, with: { x: '{{ item }}' } }\n";
+    let mut world = World::new((*bundle_of(text)).clone());
+    world.start("f", &json!({})).unwrap();
+    for item in 0..3 {
+        world.pass(std::time::Duration::from_secs(1));
+        let scheduled = world.scheduled(&format!("a[{item}]")).unwrap();
+        let at = AttemptRef { scheduled, attempt: 1, started_at: Some(BEGIN) };
+        let result = payload::of_value(&json!(item));
+        world.command(Command::CompleteActivity { at, result, report: None }).unwrap();
+    }
+    assert_eq!(verified(&world.items, world.bundle()).divergence, None);
+    let wider = bundle_of(&text.replace("concurrency: 1", "concurrency: 2"));
+    let found = divergence(&world.items, &wider);
+    assert_eq!(found.recorded.unwrap()["type"], "ActivityTaskStarted");
+    assert_eq!(found.decided.unwrap()["activation"], "a[1]");
+}
+
+#[test]
 fn code_is_left_to_the_replayer_of_its_sdk() {
     let ctx = World::new(Bundle::default()).ctx;
     let mut draft = Draft::of(Run::new(key()));

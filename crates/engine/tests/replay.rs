@@ -54,6 +54,7 @@ fn a_stored_run_verifies_before_and_after_a_restart() {
     assert_eq!(found.divergence, None);
     assert!(!found.open && found.decisions >= 10, "{found:?}");
     first.engine.shutdown();
+    drop(first);
 
     let second = world(Options::at(dir.path()));
     let items = second.engine.items(&run).unwrap();

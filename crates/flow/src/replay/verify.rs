@@ -23,6 +23,10 @@ use crate::schedule::rfc3339;
 const OUTSIDE: &[&str] =
     &[MARKER_MUTATION, "reflux.breakpoints", "reflux.stepping", "reflux.begin"];
 
+/// Bytes of one moment's items up to which its record was not closed because it was full: half of
+/// what closes one. Behind a full record something may come from outside before the rest is decided.
+const RECORD_BYTES_SURE: usize = 64 * 1024;
+
 /// What came of deciding a run again.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verified {
@@ -64,6 +68,8 @@ pub fn verify(key: RunKey, items: &[Item], bundles: &Bundles<'_>) -> Result<Veri
         queue: VecDeque::new(),
         steered: false,
         last: Timestamp::default(),
+        moment_bytes: 0,
+        loose_bytes: 0,
         events: 0,
         decisions: 0,
     };
@@ -88,6 +94,10 @@ struct Verifier<'a> {
     /// Whether an operator's change has just been recorded: what it calls off follows it.
     steered: bool,
     last: Timestamp,
+    /// Bytes of the items since the last event that came later than the one before it.
+    moment_bytes: usize,
+    /// Bytes of the deltas since the last event: they may belong to the next one.
+    loose_bytes: usize,
     events: u64,
     decisions: u64,
 }
@@ -99,8 +109,15 @@ impl Verifier<'_> {
                 return Ok(Some(divergence));
             }
             self.events += 1;
+            if event.time > self.last {
+                self.moment_bytes = self.loose_bytes;
+            }
             self.last = event.time;
+            self.loose_bytes = 0;
+        } else {
+            self.loose_bytes += item.weight_bytes();
         }
+        self.moment_bytes += item.weight_bytes();
         match self.replay.absorb(item) {
             Ok(()) => {}
             Err(Problem::Broken(text)) => {
@@ -138,6 +155,14 @@ impl Verifier<'_> {
         }
         if !is_decided(&event.kind) {
             self.steered = is_steering(&event.kind);
+            if self.queue.is_empty()
+                && event.time > self.last
+                && self.moment_bytes < RECORD_BYTES_SURE
+            {
+                // What was due before is decided before anything else comes from outside.
+                let due = self.due();
+                return due.first().map(|due| differs(event, Some(due)));
+            }
             let waiting = self.queue.front()?;
             if agree(&event.kind, waiting) {
                 self.queue.pop_front();
@@ -171,18 +196,28 @@ impl Verifier<'_> {
         self.queue.pop_front()
     }
 
+    /// What had to be decided when the last event was recorded.
+    fn due(&self) -> Vec<Decision> {
+        let run = self.replay.run();
+        match self.replay.decider() {
+            Some(decider) if run.is_open() && run.has_begun() => {
+                decider.next(run, &Recorded(None), self.last)
+            }
+            Some(_) | None => Vec::new(),
+        }
+    }
+
     /// At the end of its record an open run waits: nothing may be left to decide.
     fn finish(&mut self) -> Result<Option<Divergence>, Problem> {
-        let Some(decider) = self.replay.decider() else {
+        if self.replay.decider().is_none() {
             return Err(Problem::Broken("the run was not started".to_owned()));
-        };
-        let run = self.replay.run();
-        if self.queue.is_empty() && run.is_open() && run.has_begun() {
-            self.queue.extend(decider.next(run, &Recorded(None), self.last));
+        }
+        if self.queue.is_empty() {
+            self.queue.extend(self.due());
         }
         Ok(self.queue.front().map(|decision| {
             let decided = of_decision(decision);
-            let event = run.next_event_id.0;
+            let event = self.replay.run().next_event_id.0;
             let text = format!("event {event}: the record ends, decided is {}", phrase(&decided));
             Divergence {
                 event,

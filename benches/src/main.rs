@@ -30,6 +30,7 @@ const BENCHES: &[Bench] = &[
     ("sleepers", sleepers::run),
     ("appenders", appenders::run),
     ("replay", replay::run),
+    ("state", replay::state),
     ("long", long::run),
     ("temporal", service::temporal),
     ("flows", service::flows),

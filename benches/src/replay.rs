@@ -7,10 +7,13 @@ use reflux_core::{Item, RunKey};
 use reflux_proto::reflux::v1 as wire;
 use serde_json::json;
 
-use crate::bed::{Bed, Bench, Figure, chain};
+use crate::bed::{Bed, Bench, Figure, chain, millis, percentile};
+use crate::fan_out::for_each;
 
 const LENGTH: usize = 2_000;
 const TIMES: usize = 50;
+/// Each costs three events of the 51,200 that a history may have.
+const ITEMS: usize = 15_000;
 
 /// Events in a second: decoded, applied, and observed by the flow.
 pub fn run(bed: &Bed) -> Vec<Figure> {
@@ -59,10 +62,56 @@ pub fn run(bed: &Bed) -> Vec<Figure> {
         }
     }
     let whole = (events * TIMES) as f64 / started.elapsed().as_secs_f64();
+
+    let bundles = |_: &reflux_core::Payload| Some(bundle.clone());
+    let started = Instant::now();
+    for _ in 0..TIMES {
+        let verified = reflux_flow::replay::verify(key.clone(), &items, &bundles);
+        assert_eq!(verified.expect("a flow's run").divergence, None);
+    }
+    let verified = (events * TIMES) as f64 / started.elapsed().as_secs_f64();
     vec![
         Figure::new("replay from bytes", core, "events/s")
             .bar(500_000.0, 250_000.0)
             .note("deltas not counted"),
         Figure::new("replay from bytes, the flow's state too", whole, "events/s"),
+        Figure::new("replay, every decision decided again", verified, "events/s")
+            .bar(200_000.0, 100_000.0),
+    ]
+}
+
+/// The state of a run with as many events as a history may have.
+pub fn state(bed: &Bed) -> Vec<Figure> {
+    let place = bed.place();
+    let bench = Bench::open(place.path());
+    let flow = for_each(64);
+    let list: Vec<usize> = (0..ITEMS).collect();
+    let start = bench.start(&flow, "state".to_owned(), &json!({ "list": list }));
+    let key = RunKey {
+        namespace: start.namespace.clone(),
+        workflow_id: start.workflow_id.clone(),
+        run_id: start.run_id,
+    };
+    let mut watch = bench.engine.watch(&key);
+    bench.engine.start(start).expect("it starts");
+    while !watch.blocking_recv().expect("it is told of the end").closed {}
+    let bundle =
+        std::sync::Arc::new(reflux_flow::Bundle::from_bytes(&flow.spec.bytes).expect("a bundle"));
+    let mut took: Vec<f64> = (0..11)
+        .map(|_| {
+            let started = Instant::now();
+            let items = bench.engine.items(&key).expect("its items");
+            let bundles = |_: &reflux_core::Payload| Some(bundle.clone());
+            let view = reflux_flow::replay::View::default();
+            let state = reflux_flow::replay::state_at(key.clone(), &items, &bundles, None, view);
+            assert!(state.expect("it folds").event > 45_000);
+            millis(started.elapsed())
+        })
+        .collect();
+    bench.close();
+    vec![
+        Figure::new("the state of a run of 45,000 events, p50", percentile(&mut took, 50), "ms")
+            .bar(200.0, 400.0)
+            .note("read from the store, decoded, folded"),
     ]
 }

@@ -161,7 +161,7 @@ impl Draft {
 }
 
 /// About what a delta takes: names and numbers, and what an attempt or a worker told.
-fn delta_bytes(item: &Item) -> usize {
+pub(crate) fn delta_bytes(item: &Item) -> usize {
     const NUMBERS: usize = 128;
     match item {
         Item::Event(_) => 0,

@@ -41,6 +41,14 @@ impl Item {
         }
     }
 
+    /// About how long it is when it is encoded, as [`Draft::bytes`](crate::Draft::bytes) counts it.
+    pub fn weight_bytes(&self) -> usize {
+        match self {
+            Self::Event(event) => usize::try_from(event.kind.size_bytes()).unwrap_or(usize::MAX),
+            Self::Delta(_) => crate::draft::delta_bytes(self),
+        }
+    }
+
     /// The bytes of a history event, if it is one; what a history is served from.
     pub fn event_bytes(item: &wire::Item) -> Option<&Bytes> {
         match &item.item {

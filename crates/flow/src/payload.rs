@@ -24,7 +24,7 @@ pub const STATUS: &str = "reflux.status";
 const ENCODING: &str = "encoding";
 const NULL: &[u8] = b"binary/null";
 /// Where a marker of ours keeps its JSON.
-const DATA: &str = "data";
+pub(crate) const DATA: &str = "data";
 
 /// A JSON value as Temporal's SDKs write it.
 pub fn of_value(value: &Value) -> Payloads {

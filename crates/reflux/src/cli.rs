@@ -62,7 +62,7 @@ pub enum Command {
     Deploy(commands::deploy::DeployArgs),
     /// Print a deployed flow
     Export(commands::deploy::ExportArgs),
-    /// What changed between two versions of a deployed flow
+    /// What differs between two runs, or between two versions of a deployed flow
     Diff(commands::deploy::DiffArgs),
     /// Who works in the project, and where it serves
     Status(commands::status::Args),
@@ -76,6 +76,8 @@ pub enum Command {
     Show(commands::show::Args),
     /// Everything that was recorded of a run, in order
     History(commands::history::Args),
+    /// A run at any of its events, and whether its flow would decide the same today
+    Replay(commands::replay::Args),
     /// Go on with runs that were left open
     Resume(commands::resume::Args),
     /// Ask a run to stop; what it did is taken back where the flow says so

@@ -9,6 +9,7 @@ mod live;
 mod logs;
 mod out;
 mod outcome;
+mod replay;
 
 use std::process::ExitCode;
 

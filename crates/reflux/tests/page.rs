@@ -76,6 +76,44 @@ fn the_page_shows_runs_and_follows_one_to_its_end() {
 }
 
 #[test]
+fn the_slider_shows_how_the_run_stood_at_any_event() {
+    let project = project();
+    let served = Served::start(&project);
+    let waiting = project.start(&["run", "ship", "--id", "slid"]);
+    let browser = Browser::start();
+    browser.open(&served.url("/"));
+    browser.wait_for_text("slid");
+    browser.script(
+        "[...document.querySelectorAll('td a')].find((a) => a.textContent.includes('slid')).click()",
+    );
+    browser.wait_for_text("Waits for");
+    project.run(&["approve", "slid"]).with_code(0);
+    browser.wait_for_text("delivered");
+
+    browser.script("document.querySelector('.replay summary').click()");
+    let stands = |step: &str| {
+        let cell = format!(
+            "return document.querySelector('[data-step-at={step}] td:nth-child(2)')?.textContent ?? null"
+        );
+        browser.script(&cell)
+    };
+    support::wait_until("the state at the end", || stands("deliver") == "succeeded");
+    let slide = |event: &str| {
+        browser.script(&format!(
+            "const slider = document.querySelector('.replay input'); slider.value = {event}; \
+             slider.dispatchEvent(new Event('input'));"
+        ));
+    };
+    slide("2");
+    support::wait_until("the state at event 2", || stands("build") == "running");
+    assert_eq!(stands("deliver"), "idle");
+    slide("slider.max");
+    support::wait_until("the state at the end again", || stands("deliver") == "succeeded");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    drop(waiting.end());
+}
+
+#[test]
 fn the_page_says_so_when_the_server_goes_and_goes_on_when_it_is_back() {
     let project = project();
     let served = Served::start(&project);

@@ -660,3 +660,62 @@ async fn a_flow_of_the_projects_files_runs_until_one_of_its_name_is_deployed() {
     assert_eq!(said(&served).await, "Hello you");
     served.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_are_looked_back_at_decided_again_and_laid_side_by_side() {
+    let served = Served::start().await;
+    served.deploy(GREET).await;
+    served.deploy(&GREET.replace("Hello", "Good day")).await;
+    let mut ids = Vec::new();
+    for name in ["Ada", "Bob"] {
+        let body = json!({"flow": "greet", "version": 1, "input": {"name": name}});
+        let id = start(&served, body).await;
+        served.closed(&id).await;
+        ids.push(id);
+    }
+    let (ada, bob) = (&ids[0], &ids[1]);
+
+    let state = served.see(&format!("/api/v1/runs/{ada}/state?event=2")).await;
+    assert_eq!((&state["event"], &state["state"]["event"]), (&json!(2), &json!(2)), "{state}");
+    assert_eq!(state["state"]["steps"][0]["phase"], "running");
+    assert_eq!(state["state"]["input"]["name"], "Ada");
+    let (status, answer) = served.get(&format!("/api/v1/runs/{ada}/state?event=99")).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+    let (status, answer) = served.get(&format!("/api/v1/runs/{ada}/state?step=none")).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "{answer}");
+
+    let own = served.post(&format!("/api/v1/runs/{ada}/verify"), json!({})).await;
+    assert_eq!((&own["verified"], &own["open"]), (&json!(true), &json!(false)), "{own}");
+    let newer = json!({"with": {"version": 2}});
+    let found = served.post(&format!("/api/v1/runs/{ada}/verify"), newer.clone()).await;
+    assert_eq!(found["verified"], false);
+    let divergence = &found["divergence"];
+    assert_eq!(divergence["decided"]["input"]["template"], "Good day Ada", "{found}");
+    assert_eq!(divergence["differences"][0]["path"], "input/template");
+    // The other face says the same.
+    let channel = format!("http://{}", served.grpc);
+    let mut runs = RunServiceClient::connect(channel).await.unwrap();
+    let request = v1::VerifyRunRequest { run: ada.clone(), ..Default::default() };
+    let told = runs.verify_run(served.signed(request)).await.unwrap().into_inner();
+    assert!(told.verified && told.divergence.is_none() && told.decisions >= 2, "{told:?}");
+
+    let all = served.post("/api/v1/runs:verify", newer).await;
+    assert_eq!((&all["checked"], &all["diverged"]), (&json!(2), &json!(2)), "{all}");
+    let query = json!({"query": "ExecutionStatus = 'Failed'"});
+    assert_eq!(served.post("/api/v1/runs:verify", query).await["checked"], 0);
+    let source = json!({"with": {"source": {"text": TALK}}});
+    let other = served.post("/api/v1/runs:verify", source).await;
+    assert_eq!((&other["checked"], &other["left_out"]), (&json!(0), &json!(2)), "{other}");
+    let wrong = Some(json!({"query": "Nonsense ="}));
+    let (status, _) = served.ask(Method::POST, "/api/v1/runs:verify", wrong).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+
+    let diff = served.see(&format!("/api/v1/runs/{ada}/diff?other={bob}")).await;
+    assert_eq!(diff["first_difference"], "text", "{diff}");
+    let paths: Vec<&Value> =
+        diff["differences"].as_array().unwrap().iter().map(|one| &one["path"]).collect();
+    assert!(paths.contains(&&json!("input/name")), "{diff}");
+    let same = served.see(&format!("/api/v1/runs/{ada}/diff?other={ada}")).await;
+    assert_eq!((&same["first_difference"], &same["differences"]), (&json!(""), &json!([])));
+    served.end().await;
+}

@@ -12,12 +12,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use dice::Dice;
-use history_tests::world::{Folded, World};
+use history_tests::world::{Folded, World, key};
 use reflux_core::{
     AttemptRef, Child, Command, Ending, Event, EventId, Item, Kind, Message, Phase, RequestCancel,
     Resolution, RetryState, RunKey, Signal, Status, Suspend, Waiting, Worker, application_failure,
 };
 use reflux_flow::progress::{APPROVAL_SIGNAL, Phase as StepPhase};
+use reflux_flow::replay::verify;
 use reflux_flow::{Decider, payload};
 use serde_json::{Value, json};
 
@@ -80,15 +81,24 @@ impl Play {
             self.wild();
             self.check();
         }
+        self.check_verified();
         for _ in 0..TAME {
             if !self.world.live.run.is_open() {
                 self.check_closed();
+                self.check_verified();
                 return self.world.live.run.history_events();
             }
             self.tame();
             self.check();
         }
         panic!("never closes: {:?}", self.world.live.run.waits_for());
+    }
+
+    /// Deciding the record again gives the record.
+    fn check_verified(&self) {
+        let bundle = self.world.bundle();
+        let verified = verify(key(), &self.world.items, &|_| Some(bundle.clone())).unwrap();
+        assert_eq!(verified.divergence, None);
     }
 
     /// The outside does what it likes.

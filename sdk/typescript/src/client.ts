@@ -142,6 +142,21 @@ export class Client {
     return this.#get(path(run, "describe"));
   }
 
+  /** How a run stood when that event was its last, or as it is now. */
+  async state(run: string, event = 0): Promise<Json> {
+    return (await this.#get(path(run, "state"), { event: String(event) })).state ?? null;
+  }
+
+  /** Whether the run's flow, or the definition in `source`, would decide what was recorded. */
+  async verify(run: string, source = ""): Promise<Message> {
+    return this.#post(path(run, "verify"), source ? { with: { source: { text: source } } } : {});
+  }
+
+  /** Two runs side by side, step by step. */
+  async diff(run: string, other: string): Promise<Message> {
+    return this.#get(path(run, "diff"), { other });
+  }
+
   /** Runs, newest first. */
   async *runs(filter: { flow?: string; text?: string } = {}): AsyncGenerator<Run> {
     const pages = this.#pages("/api/v1/runs", "runs", filter, this.#namespace);

@@ -4,9 +4,9 @@ use std::io::Read as _;
 
 use clap::ValueEnum;
 use reflux_flow::syntax;
-use reflux_server::Error;
 use reflux_server::client::{Client, Mode};
 use reflux_server::definitions::{Definitions, Source};
+use reflux_server::{Error, Kind};
 use serde_json::{Value, json};
 
 use super::{Done, done, leave, project};
@@ -18,6 +18,9 @@ use crate::out::Out;
 ///
 /// A deployed version never changes and is in every backup. Deploying what the latest version has
 /// already does nothing. Flows that call each other are deployed together, or not at all.
+///
+/// The newest runs of each flow are decided again with its new version: what would have been led
+/// elsewhere is told on stderr. Open runs keep the version they began with whatever is deployed.
 #[derive(Debug, clap::Args)]
 pub struct DeployArgs {
     /// Files, or names of flows in flows/; `-` reads one from stdin
@@ -26,6 +29,12 @@ pub struct DeployArgs {
     /// Deploy them as templates, to be copied rather than run
     #[arg(long)]
     template: bool,
+    /// How many of each flow's newest runs are decided again with the new version; 0 for none
+    #[arg(long, value_name = "RUNS", default_value_t = 20, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    check: u16,
+    /// Deploy nothing when a run would have been led elsewhere, or cannot be decided again
+    #[arg(long)]
+    strict: bool,
 }
 
 /// Print a deployed flow.
@@ -41,14 +50,18 @@ pub struct ExportArgs {
     syntax: Syntax,
 }
 
-/// What changed between two versions of a deployed flow.
+/// What differs between two runs, or between two versions of a deployed flow.
+///
+/// `reflux diff RUN RUN` compares two runs step by step, `reflux diff FLOW [FROM] [TO]` two versions
+/// of a flow: what is a number after the first name is a version.
 #[derive(Debug, clap::Args)]
 pub struct DiffArgs {
-    /// Name of the flow
-    flow: String,
-    /// The older version; by default the one before the newer
-    #[arg(default_value_t = 0, hide_default_value = true)]
-    from: u32,
+    /// A run, or the name of a flow
+    #[arg(value_name = "RUN|FLOW")]
+    one: String,
+    /// The other run; or the older version, by default the one before the newer
+    #[arg(value_name = "RUN|FROM")]
+    other: Option<String>,
     /// The newer version; by default the latest
     #[arg(default_value_t = 0, hide_default_value = true)]
     to: u32,
@@ -70,19 +83,30 @@ pub fn deploy(args: &DeployArgs, global: &Global, out: &Out) -> Done {
     let project = project(global)?;
     let definitions = Definitions::of(&project);
     let mut sources = Vec::new();
+    let mut names = Vec::new();
     for flow in &args.flows {
         let source = if flow == "-" { stdin()? } else { definitions.source(flow)? };
         // What cannot be read is shown with its place, before anything is asked for.
-        if let Err(findings) = syntax::parse(&source.file, &source.text) {
-            return Err(Failure::Definition { findings, source: source.text });
+        match syntax::parse(&source.file, &source.text) {
+            Ok(parsed) => names.push(parsed.flow.name),
+            Err(findings) => {
+                return Err(Failure::Definition { findings, source: source.text });
+            }
         }
         sources.push(json!({ "text": source.text, "file": source.file }));
     }
     let client = Client::open_or_make(&project, Mode::Look)?;
-    let request = json!({ "sources": sources, "template": args.template });
-    let answer = client.api("FlowService/ImportFlows", request)?;
+    let checked = check(&client, args, &names, &sources, out);
+    let deployed = checked.and_then(|checks| {
+        let request = json!({ "sources": sources, "template": args.template });
+        Ok((checks, client.api("FlowService/ImportFlows", request)?))
+    });
     leave(client);
+    let (checks, mut answer) = deployed?;
     if out.is_json() {
+        if let Some(answer) = answer.as_object_mut() {
+            answer.insert("checks".to_owned(), checks);
+        }
         out.value(&answer);
         return done();
     }
@@ -96,6 +120,50 @@ pub fn deploy(args: &DeployArgs, global: &Global, out: &Out) -> Done {
         out.line(format!("{}@{}{note}", text(flow, "name"), number(flow, "version")));
     }
     done()
+}
+
+/// Decides the newest runs of each flow again with what is to be deployed.
+fn check(
+    client: &Client,
+    args: &DeployArgs,
+    names: &[String],
+    sources: &[Value],
+    out: &Out,
+) -> Result<Value, Error> {
+    let mut checks = Vec::new();
+    if args.check == 0 {
+        return Ok(Value::Array(checks));
+    }
+    for (name, source) in names.iter().zip(sources) {
+        let quoted = name.replace('\\', r"\\").replace('\'', "''");
+        let request = json!({
+            "query": format!("WorkflowType = '{quoted}'"), "limit": args.check,
+            "with": { "source": source, "beside": sources },
+        });
+        let answer = match client.api("RunService/VerifyRuns", request) {
+            Ok(answer) => answer,
+            // What is wrong with the definition is told when it is deployed.
+            Err(error) if args.strict => return Err(error),
+            Err(error) => {
+                out.note(format!("warning: the runs of {name} were not decided again: {error}"));
+                continue;
+            }
+        };
+        let troubled = list(&answer, "runs").iter().any(|run| !text(run, "problem").is_empty());
+        if number(&answer, "diverged") > 0 || troubled {
+            super::replay::report(&answer).iter().for_each(|line| out.note(line));
+            if args.strict {
+                let text = format!("runs of {name} would have been led elsewhere");
+                return Err(Error::new(Kind::Refused, text)
+                    .suggest("nothing was deployed; deploy without --strict when that is meant"));
+            }
+        }
+        checks.push(json!({
+            "flow": name, "checked": number(&answer, "checked"),
+            "diverged": number(&answer, "diverged"), "runs": answer.get("runs"),
+        }));
+    }
+    Ok(Value::Array(checks))
 }
 
 pub fn export(args: &ExportArgs, global: &Global, out: &Out) -> Done {
@@ -115,7 +183,19 @@ pub fn export(args: &ExportArgs, global: &Global, out: &Out) -> Done {
 }
 
 pub fn diff(args: &DiffArgs, global: &Global, out: &Out) -> Done {
-    let request = json!({ "name": args.flow, "from_version": args.from, "to_version": args.to });
+    let from = match args.other.as_deref().map(str::parse) {
+        None => 0_u32,
+        Some(Ok(version)) => version,
+        Some(Err(_)) => {
+            return super::replay::diff(
+                &args.one,
+                args.other.as_deref().unwrap_or_default(),
+                global,
+                out,
+            );
+        }
+    };
+    let request = json!({ "name": args.one, "from_version": from, "to_version": args.to });
     let answer = ask(global, "FlowService/DiffFlow", request)?;
     match out.is_json() {
         true => out.value(&answer),

@@ -14,6 +14,7 @@ pub mod keys;
 mod known;
 pub mod list;
 pub mod nodes;
+pub mod replay;
 pub mod resolve;
 pub mod resume;
 pub mod run;
@@ -59,6 +60,7 @@ pub fn run(command: Command, global: &Global, out: &Out) -> Done {
         Command::List(args) => list::run(&args, global, out),
         Command::Show(args) => show::run(&args, global, out),
         Command::History(args) => history::run(&args, global, out),
+        Command::Replay(args) => replay::run(&args, global, out),
         Command::Resume(args) => resume::run(&args, global, out),
         Command::Cancel(args) => end::cancel(&args, global, out),
         Command::Terminate(args) => end::terminate(&args, global, out),

@@ -75,9 +75,9 @@ pub fn is_audited(path: &str) -> bool {
 }
 
 fn looks(method: &str) -> bool {
-    const LOOKS: [&str; 11] = [
-        "Get", "List", "Describe", "Count", "Query", "Watch", "Validate", "Diff", "Export", "Scan",
-        "Search",
+    const LOOKS: [&str; 12] = [
+        "Get", "List", "Describe", "Count", "Query", "Watch", "Validate", "Verify", "Diff",
+        "Export", "Scan", "Search",
     ];
     LOOKS.iter().any(|prefix| method.starts_with(prefix))
 }
@@ -108,6 +108,7 @@ mod tests {
             (format!("{O}/ListSearchAttributes"), Need::Temporal(Scope::Read)),
             ("/reflux.v1.RunService/StartRun".to_owned(), Need::Scope(Scope::Write)),
             ("/reflux.v1.RunService/ListRuns".to_owned(), Need::Scope(Scope::Read)),
+            ("/reflux.v1.RunService/VerifyRun".to_owned(), Need::Scope(Scope::Read)),
             ("/reflux.v1.FlowService/DeployFlow".to_owned(), Need::Scope(Scope::Write)),
             ("/temporal.apix/Y".to_owned(), Need::Scope(Scope::Write)),
             ("//reflux.v1.RunService/ListRuns".to_owned(), Need::Scope(Scope::Read)),

@@ -16,6 +16,7 @@ pub(crate) mod grpc;
 pub(crate) mod live;
 pub mod nodes;
 mod page;
+pub mod replay;
 pub mod runs;
 pub mod triggers;
 
@@ -60,6 +61,10 @@ pub const METHODS: &[(&str, Call)] = &[
     ("RunService/PauseRun", |s, v| answer(s, v, runs::pause)),
     ("RunService/ResumeRun", |s, v| answer(s, v, runs::resume)),
     ("RunService/ResolveStep", |s, v| answer(s, v, runs::resolve)),
+    ("RunService/GetRunState", |s, v| answer(s, v, replay::state)),
+    ("RunService/VerifyRun", |s, v| answer(s, v, replay::verify)),
+    ("RunService/VerifyRuns", |s, v| answer(s, v, replay::verify_all)),
+    ("RunService/DiffRuns", |s, v| answer(s, v, replay::diff)),
     ("NodeService/RegisterNode", |s, v| answer(s, v, nodes::register)),
     ("NodeService/ListNodes", |s, v| answer(s, v, nodes::list)),
     ("NodeService/GetNode", |s, v| answer(s, v, nodes::get)),

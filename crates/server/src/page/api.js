@@ -32,6 +32,7 @@ const get = async (path, parameters, signal) => (await ask(path, parameters, "ap
 export const listRuns = (parameters, signal) => get("/runs", parameters, signal);
 export const describeRun = (namespace, run, signal) => get(`/runs/${encodeURIComponent(run)}/describe`, { namespace }, signal);
 export const history = (namespace, run, pageToken) => get(`/runs/${encodeURIComponent(run)}/history`, { namespace, page_token: pageToken, page_size: 200 });
+export const runState = (namespace, run, event, signal) => get(`/runs/${encodeURIComponent(run)}/state`, { namespace, event }, signal);
 
 // Calls `told` for every update until the run closes or `signal` ends it; resumes after a break.
 // Not an EventSource: that could not send the key.

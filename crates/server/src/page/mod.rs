@@ -1,6 +1,6 @@
 //! The run page: what runs there are, and what happened in one of them, live. Read-only.
 //!
-//! Three files that are part of the program; what they show they ask of `/api/v1`. Nothing is
+//! A few files that are part of the program; what they show they ask of `/api/v1`. Nothing is
 //! loaded from elsewhere, and the policy in the answer forbids it.
 
 use std::sync::Arc;
@@ -33,6 +33,10 @@ pub fn routes() -> Router<Arc<App>> {
         .route(
             "/page/run.js",
             get(|| file("text/javascript; charset=utf-8", include_str!("run.js"))),
+        )
+        .route(
+            "/page/state.js",
+            get(|| file("text/javascript; charset=utf-8", include_str!("state.js"))),
         )
         .route(
             "/page/runs.js",

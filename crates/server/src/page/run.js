@@ -1,6 +1,7 @@
 // One run: how it stands, what it waits for, its steps on a timeline with attempts, errors and logs.
 
 import { describeRun, history, watch } from "./api.js";
+import { stateSection } from "./state.js";
 import { between, block, chip, el, json, length, moment, word } from "./dom.js";
 
 const REDRAW = 300; // milliseconds between two looks at a run that changes all the time
@@ -10,13 +11,14 @@ export async function showRun(main, namespace, run, signal, linked) {
   const head = el("section");
   const steps = el("section");
   const past = historySection(namespace, run);
+  const state = stateSection(namespace, run, signal);
   const draw = (told) => {
     keepOpen(head, () => head.replaceChildren(...heading(told)));
     keepOpen(steps, () => steps.replaceChildren(...timeline(told)));
   };
 
   draw(await describeRun(namespace, run, signal));
-  main.replaceChildren(el("p", {}, el("a", { href: namespace === "default" ? "#/" : `#/?${new URLSearchParams({ namespace })}` }, "← Runs")), head, steps, past);
+  main.replaceChildren(el("p", {}, el("a", { href: namespace === "default" ? "#/" : `#/?${new URLSearchParams({ namespace })}` }, "← Runs")), head, steps, state, past);
 
   let due = false;
   const look = async () => {

@@ -84,6 +84,20 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
+/// The newest runs that a filter of this language takes. Looks at a bounded number of rows.
+///
+/// # Errors
+/// The filter cannot be read, or the store cannot.
+pub(crate) fn newest(
+    engine: &Engine,
+    query: &str,
+    namespace: &str,
+    limit: usize,
+) -> Result<Vec<Summary>, crate::Error> {
+    let query = Query::parse(query).map_err(|wrong| crate::Error::invalid(wrong.to_string()))?;
+    Ok(page(engine, &query, namespace, None, limit)?.0)
+}
+
 type Runs = (Vec<Summary>, Option<Position>);
 
 fn page(

@@ -171,6 +171,18 @@ class Client:
         """What happened in a run, step by step, and what it waits for."""
         return await self._get(_run(run, "describe"))
 
+    async def state(self, run: str, *, event: int = 0) -> Json:
+        """How a run stood when that event was its last, or as it is now."""
+        return (await self._get(_run(run, "state"), event=str(event)))["state"]
+
+    async def verify(self, run: str, *, source: str = "") -> dict[str, Json]:
+        """Whether the run's flow, or the definition in `source`, would decide what was recorded."""
+        return await self._post(_run(run, "verify"), {"with": {"source": {"text": source}}} if source else {})
+
+    async def diff(self, run: str, other: str) -> dict[str, Json]:
+        """Two runs side by side, step by step."""
+        return await self._get(_run(run, "diff"), other=other)
+
     async def runs(self, *, flow: str = "", text: str = "") -> AsyncIterator[Run]:
         """Runs, newest first."""
         page = ""

@@ -62,9 +62,9 @@ const FRAME_BYTES: usize = 8;
 pub(super) type Verdict = Result<(RunId, bool), Error>;
 
 impl Decided {
-    fn run(&self, run_id: RunId) -> Option<&Run> {
+    fn execution(&self, run_id: RunId) -> Option<&Execution> {
         let changed = self.changed.iter().map(|(execution, _)| execution);
-        changed.chain(&self.unchanged).map(Execution::run).find(|run| run.key.run_id == run_id)
+        changed.chain(&self.unchanged).find(|it| it.run().key.run_id == run_id)
     }
 
     /// Bytes of its items in a record.
@@ -97,9 +97,15 @@ impl Decided {
         for (reply, verdict) in std::mem::take(&mut self.replies) {
             match verdict {
                 Err(error) => reply(Err(error)),
-                Ok((run_id, existing)) => match self.run(run_id) {
-                    Some(run) => {
-                        let answer = Answer { run: run.key.clone(), status: run.status, existing };
+                Ok((run_id, existing)) => match self.execution(run_id) {
+                    Some(execution) => {
+                        let run = execution.run();
+                        let answer = Answer {
+                            run: run.key.clone(),
+                            status: run.status,
+                            existing,
+                            revision: execution.revision(),
+                        };
                         reply(Ok((&answer, run)));
                     }
                     None => reply(Err(not_found(&self.lane, Some(run_id)))),
@@ -226,6 +232,14 @@ impl Partition {
                 let specs = self.parts.specs.clone();
                 let host = self.parts.host.clone();
                 self.deciding(lane, run_id, deciding)?.command(&ctx, command, &*host, &specs)?;
+                self.start_next(lane, run_id, deciding);
+                Ok((run_id, false))
+            }
+            Ask::Steer { run_id, steer, identity, request_id } => {
+                let run_id = self.resolve(lane, run_id)?;
+                let host = self.parts.host.clone();
+                let run = self.deciding(lane, run_id, deciding)?;
+                run.steer(&ctx, &steer, identity, request_id, &*host)?;
                 self.start_next(lane, run_id, deciding);
                 Ok((run_id, false))
             }

@@ -12,6 +12,7 @@ mod activation;
 mod agenda;
 mod approval;
 mod mark;
+mod mutation;
 mod observe;
 mod spawn;
 mod step;
@@ -24,7 +25,11 @@ use reflux_core::{EventId, Header, RunKey};
 use serde_json::Value;
 
 pub use activation::Activation;
-pub use mark::{Fanout, Mark, Route, Skip, Spawn, StepFailed, WaitFor, When};
+pub use mark::{
+    Break, Breakpoints, Fanout, Mark, Mutation, Route, Skip, Spawn, StepFailed, Stepping, WaitFor,
+    When,
+};
+pub(crate) use mutation::{Removed, Standing, restarts};
 pub use observe::Incoherent;
 pub(crate) use spawn::spawned_steps;
 pub use step::{Outcome, Phase, StepState};
@@ -53,6 +58,7 @@ pub struct Progress {
     handlers: BTreeSet<usize>,
     open: Open,
     agenda: Agenda,
+    steering: Steering,
     signals: BTreeMap<String, VecDeque<Arc<Value>>>,
     /// Succeeded steps that can be taken back, in order of their success.
     undoable: Vec<usize>,
@@ -83,6 +89,23 @@ struct Open {
     stopping: BTreeSet<EventId>,
     /// Steps that wait for the steps they spawned.
     parents: BTreeSet<usize>,
+    /// Steps that start again as they are now when what they run has ended without a result.
+    restarting: BTreeSet<StepId>,
+    /// Children that were paused with this run.
+    suspended: BTreeSet<EventId>,
+}
+
+/// What operators asked of the run.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Steering {
+    /// How often the graph was changed.
+    revision: u64,
+    /// Steps before which the run pauses.
+    breakpoints: BTreeSet<StepId>,
+    /// Visits before which it has paused.
+    passed: BTreeSet<(StepId, u32)>,
+    /// Starts that are left before the run pauses; `None` while nobody single-steps.
+    steps_left: Option<u32>,
 }
 
 /// What is to be decided next, in the order in which it is taken up.
@@ -123,6 +146,7 @@ impl Progress {
             handlers: BTreeSet::new(),
             open: Open::default(),
             agenda: Agenda::default(),
+            steering: Steering::default(),
             signals: BTreeMap::new(),
             undoable: Vec::new(),
             ending: None,
@@ -142,6 +166,11 @@ impl Progress {
     /// The definition as it is now: spawned steps included.
     pub fn flow(&self) -> &Arc<Flow> {
         &self.flow
+    }
+
+    /// How often the definition was changed since the run began.
+    pub fn revision(&self) -> u64 {
+        self.steering.revision
     }
 
     /// The flows the run can call.

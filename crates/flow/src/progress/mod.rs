@@ -218,6 +218,13 @@ impl Progress {
         self.open.signal_waits.keys().map(String::as_str)
     }
 
+    /// Whether that activation waits for a signal or an approval.
+    pub fn awaits(&self, activation: &str) -> bool {
+        let is_it = |waiting: &Activation| waiting.to_string() == activation;
+        self.open.approvals.contains_key(activation)
+            || self.open.signal_waits.values().flatten().any(is_it)
+    }
+
     /// The activation that a scheduled activity belongs to, while it is open.
     pub fn activation(&self, scheduled: EventId) -> Option<&Activation> {
         self.open.activities.get(&scheduled)

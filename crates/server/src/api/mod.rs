@@ -17,6 +17,7 @@ pub(crate) mod live;
 pub mod nodes;
 mod page;
 pub mod runs;
+pub mod steer;
 pub mod triggers;
 
 use std::sync::Arc;
@@ -60,6 +61,9 @@ pub const METHODS: &[(&str, Call)] = &[
     ("RunService/PauseRun", |s, v| answer(s, v, runs::pause)),
     ("RunService/ResumeRun", |s, v| answer(s, v, runs::resume)),
     ("RunService/ResolveStep", |s, v| answer(s, v, runs::resolve)),
+    ("RunService/MutateRun", |s, v| answer(s, v, steer::mutate)),
+    ("RunService/SetBreakpoints", |s, v| answer(s, v, steer::breakpoints)),
+    ("RunService/StepRun", |s, v| answer(s, v, steer::step)),
     ("NodeService/RegisterNode", |s, v| answer(s, v, nodes::register)),
     ("NodeService/ListNodes", |s, v| answer(s, v, nodes::list)),
     ("NodeService/GetNode", |s, v| answer(s, v, nodes::get)),

@@ -6,8 +6,8 @@ use reflux_core::{
     AttemptRef, Child, Command, DeliveryFailure, Ending, EventId, Message, RequestCancel,
     Resolution, RetryState, RunKey, Signal, Suspend, Terminate, Worker, application_failure,
 };
-use reflux_flow::{Patch, Steer, payload};
 use reflux_flow::progress::APPROVAL_SIGNAL;
+use reflux_flow::{Patch, Steer, payload};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -119,7 +119,8 @@ fn a_single_step_starts_one_step_and_pauses_before_the_next() {
 
 #[test]
 fn items_of_a_for_each_are_stepped_one_by_one() {
-    let steps = "  - {id: each, node: n.each, for_each: {items: '{{ input.list }}', concurrency: 1}}\n";
+    let steps =
+        "  - {id: each, node: n.each, for_each: {items: '{{ input.list }}', concurrency: 1}}\n";
     let mut bench = Bench::new(steps, &json!({ "list": [1, 2, 3] }));
     bench.act(json!({ "step": { "count": 1 } }));
     bench.done("each[0]").stands("running: each running");
@@ -282,8 +283,14 @@ fn what_has_ended_stays_as_it_was() {
     ] {
         bench.refuses(json!({ "ops": [op] }), "has ended and stays as it was; re-drive");
     }
-    bench.refuses(json!({ "ops": [{ "set": { "step": "b", "path": "/node", "value": "n.b" } }] }), "changes nothing");
-    bench.refuses(json!({ "ops": [{ "set": { "step": "b", "path": "/node", "value": "missing.x" } }] }), "not registered");
+    bench.refuses(
+        json!({ "ops": [{ "set": { "step": "b", "path": "/node", "value": "n.b" } }] }),
+        "changes nothing",
+    );
+    bench.refuses(
+        json!({ "ops": [{ "set": { "step": "b", "path": "/node", "value": "missing.x" } }] }),
+        "not registered",
+    );
 }
 
 #[test]
@@ -330,12 +337,15 @@ fn a_loop_is_changed_between_its_visits() {
 
 #[test]
 fn spawned_steps_go_with_the_step_that_spawned_them() {
-    let steps = "  - {id: make, node: n.make, spawns: true}\n  - {id: b, node: n.b, needs: [make]}\n";
+    let steps =
+        "  - {id: make, node: n.make, spawns: true}\n  - {id: b, node: n.b, needs: [make]}\n";
     let mut bench = Bench::of(steps);
     let output = json!({ "steps": [{ "id": "p", "node": "n.p" }, { "id": "q", "node": "n.q", "needs": ["p"] }] });
     bench.act(json!({ "complete": { "activity": "make", "output": output } })).done("make/p");
     bench.mutate(json!([{ "add": { "id": "z", "node": "n.z", "after": "b" } }]));
-    bench.stands("running: b unreached, make running, make/p succeeded, make/q running, z unreached");
+    bench.stands(
+        "running: b unreached, make running, make/p succeeded, make/q running, z unreached",
+    );
     bench.mutate(json!([{ "remove": "make" }])).stands("running: b running, z unreached");
     bench.done("b").done("z").stands("completed: b succeeded, z succeeded");
 }

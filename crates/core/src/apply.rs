@@ -175,9 +175,7 @@ fn transition(run: &mut Run, event: &Event) -> Result<(), IllegalItem> {
 
         Kind::Marker(marker) => match &*marker.name {
             MARKER_BEGIN => task::begin_flow(run),
-            MARKER_TERMINATE | MARKER_PAUSE_CHILD | MARKER_RESUME_CHILD => {
-                child::tell(run, marker)
-            }
+            MARKER_TERMINATE | MARKER_PAUSE_CHILD | MARKER_RESUME_CHILD => child::tell(run, marker),
             _ => Ok(()),
         },
 

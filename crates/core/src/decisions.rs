@@ -483,7 +483,9 @@ fn emit_one(
             Kind::ChildInitiated(Arc::new(initiated(draft.run(), *wanted, by)))
         }
         Decision::TerminateChild { initiated } => told(MARKER_TERMINATE, initiated, by),
-        Decision::SuspendChild { initiated, pause: true } => told(MARKER_PAUSE_CHILD, initiated, by),
+        Decision::SuspendChild { initiated, pause: true } => {
+            told(MARKER_PAUSE_CHILD, initiated, by)
+        }
         Decision::SuspendChild { initiated, pause: false } => {
             told(MARKER_RESUME_CHILD, initiated, by)
         }

@@ -111,12 +111,15 @@ impl Run {
         feed.all(request_ids.iter(), |feed, id| feed.text(id));
         feed.number(*signals);
         feed.each(cancel_requested, |feed, time| feed.time(*time));
-        feed.each(paused, |feed, Paused { since, identity, reason, outcome_unknown, by_parent }| {
-            feed.time(*since);
-            feed.text(identity);
-            feed.text(reason);
-            feed.number(u64::from(*outcome_unknown) + 2 * u64::from(*by_parent));
-        });
+        feed.each(
+            paused,
+            |feed, Paused { since, identity, reason, outcome_unknown, by_parent }| {
+                feed.time(*since);
+                feed.text(identity);
+                feed.text(reason);
+                feed.number(u64::from(*outcome_unknown) + 2 * u64::from(*by_parent));
+            },
+        );
         feed.each(closed, |feed, Close { time, event, ending, next_run }| {
             feed.time(*time);
             feed.id(*event);

@@ -95,10 +95,7 @@ fn a_changed_run_is_read_again_as_it_is_now() {
     };
     door.open();
     let world = world(dir.path(), &door);
-    assert_eq!(
-        world.result(&run).unwrap(),
-        json!({ "d": { "did": "d", "with": { "x": 1 } } })
-    );
+    assert_eq!(world.result(&run).unwrap(), json!({ "d": { "did": "d", "with": { "x": 1 } } }));
 }
 
 #[test]

@@ -31,7 +31,15 @@ fn a_run_is_changed_stopped_stepped_through_and_ends_as_it_was_changed() {
     });
 
     let changed = project.run(&[
-        "--json", "mutate", "w", "--set", "b.with.template=changed", "--remove", "d", "--reason", "shorter",
+        "--json",
+        "mutate",
+        "w",
+        "--set",
+        "b.with.template=changed",
+        "--remove",
+        "d",
+        "--reason",
+        "shorter",
     ]);
     assert_eq!(changed.with_code(0).json()["revision"], json!(1));
     let patch = project.write("patch.yaml", "revision: 0\nops: [{remove: c}]\n");

@@ -14,7 +14,10 @@ impl Play {
         let steps: Vec<String> = progress.steps().map(|(step, _)| step.id.to_string()).collect();
         let revision = progress.revision();
         let steer = match self.dice.roll(8) {
-            0 => Steer::Breakpoints { add: self.dice.pick(&steps).into_iter().collect(), remove: vec![] },
+            0 => Steer::Breakpoints {
+                add: self.dice.pick(&steps).into_iter().collect(),
+                remove: vec![],
+            },
             1 => Steer::Step { count: 1 + u32::try_from(self.dice.roll(3)).unwrap() },
             _ => {
                 let ops: Vec<Value> =
@@ -51,7 +54,9 @@ impl Play {
             3 => json!({ "remove": format!("{step}[{}]", dice.roll(5)) }),
             4 => json!({ "replace": { "id": step, "node": "n.other", "compensate": "n.undo" } }),
             5 => json!({ "set": { "step": step, "path": "/with/x", "value": dice.roll(3) } }),
-            6 => json!({ "set": { "step": step, "path": "/for_each/concurrency", "value": 1 + dice.roll(4) } }),
+            6 => {
+                json!({ "set": { "step": step, "path": "/for_each/concurrency", "value": 1 + dice.roll(4) } })
+            }
             7 => json!({ "set": { "step": step, "path": "/needs/-", "value": other } }),
             _ => {
                 let on = if dice.one_in(2) { "success" } else { "failure" };

@@ -123,7 +123,9 @@ impl Progress {
             return self.undone(result);
         }
         let Some(at) = self.position(&activation.step) else { return };
-        if activation.item.is_none() && self.open.restarting.remove(&activation.step) && result.is_err()
+        if activation.item.is_none()
+            && self.open.restarting.remove(&activation.step)
+            && result.is_err()
         {
             return self.ready_to_start(at);
         }

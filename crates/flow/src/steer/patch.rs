@@ -438,7 +438,8 @@ pub(crate) fn replaced(
         steps.extend(put.iter().filter(|step| left.contains_key(&id(step))).cloned());
     }
     let mut changed = parse_value(&document)?.flow;
-    let spawned = flow.steps.iter().filter(|step| step.id.as_str().contains('/') && !gone(&step.id));
+    let spawned =
+        flow.steps.iter().filter(|step| step.id.as_str().contains('/') && !gone(&step.id));
     for step in spawned {
         changed.index.insert(step.id.clone(), changed.steps.len());
         changed.steps.push(step.clone());

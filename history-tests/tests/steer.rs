@@ -155,6 +155,8 @@ fn an_added_step_whose_needs_have_ended_starts_at_once() {
 fn a_running_step_that_is_removed_is_asked_to_stop_and_its_late_end_concerns_nobody() {
     let mut bench = Bench::of(ROW);
     bench.mutate(json!([{ "remove": "a" }])).stands("running: b running, c unreached");
+    let again = json!({ "ops": [{ "add": { "id": "a", "node": "n.a", "after": "c" } }] });
+    bench.refuses(again, "use another id");
     bench.done("a").done("b").done("c").stands("completed: b succeeded, c succeeded");
 }
 

@@ -53,7 +53,9 @@ fn a_run_is_changed_stopped_stepped_through_and_ends_as_it_was_changed() {
         show(&project)["paused"] == json!("breakpoint before step `b`")
     });
     project.run(&["resume", "w", "--steps", "1"]).with_code(0);
-    assert_eq!(show(&project)["paused"], json!("single-step before step `c`"));
+    wait_until("the single step", || {
+        show(&project)["paused"] == json!("single-step before step `c`")
+    });
     project.run(&["pause", "w"]).with_code(2);
 
     let ended = project.run(&["--json", "resume", "w"]).with_code(0).json();

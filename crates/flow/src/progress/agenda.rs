@@ -145,6 +145,11 @@ impl Progress {
         self.open.suspended.iter().copied().filter(|id| self.open.children.contains_key(id))
     }
 
+    /// Whether a step of that name was removed from the run.
+    pub(crate) fn was_removed(&self, id: &StepId) -> bool {
+        self.steering.gone.contains(id)
+    }
+
     /// The steps before which the run pauses.
     pub(crate) fn breakpoints(&self) -> &BTreeSet<StepId> {
         &self.steering.breakpoints

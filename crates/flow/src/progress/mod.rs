@@ -100,6 +100,8 @@ struct Open {
 struct Steering {
     /// How often the graph was changed.
     revision: u64,
+    /// Steps that were removed: what they run may still be open under their names.
+    gone: BTreeSet<StepId>,
     /// Steps before which the run pauses.
     breakpoints: BTreeSet<StepId>,
     /// Visits before which it has paused.

@@ -124,6 +124,7 @@ impl Progress {
             let was = id.and_then(|id| was.step(id.as_str()));
             self.revise(at, was);
         }
+        self.steering.gone.extend(removed.steps);
         self.steering.revision = mutation.revision;
         Ok(())
     }

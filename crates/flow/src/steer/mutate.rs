@@ -102,8 +102,13 @@ impl Progress {
 
     /// Whether the change of a step still makes a difference, and can be made.
     fn check_change(&self, was: Option<&Step>, now: &Step) -> Result<(), Refused> {
-        let (Some(was), Some(standing)) = (was, self.standing(&now.id)) else { return Ok(()) };
         let id = &now.id;
+        if was.is_none() && self.was_removed(id) {
+            return Err(Refused(format!(
+                "step `{id}` was removed from this run, and what it ran may not have stopped; use another id"
+            )));
+        }
+        let (Some(was), Some(standing)) = (was, self.standing(id)) else { return Ok(()) };
         match standing {
             Standing::NotBegun | Standing::Underway | Standing::Again => Ok(()),
             Standing::Fanning if now.for_each.is_some() => Ok(()),

@@ -10,12 +10,11 @@ use crate::out::Out;
 
 /// Pause a run before a step starts, each time it does.
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = true, args = ["before", "remove"])]
 pub struct Args {
     /// Run id, the beginning of one, workflow id, or `last`
     run: String,
     /// Pause before this step; may be given again
-    #[arg(long, value_name = "STEP")]
+    #[arg(long, value_name = "STEP", required_unless_present = "remove")]
     before: Vec<String>,
     /// Pause before this step no more; may be given again
     #[arg(long, value_name = "STEP")]

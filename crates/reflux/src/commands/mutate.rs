@@ -15,12 +15,11 @@ use crate::out::Out;
 /// The change is a file with a patch, or is said with --set and --remove. One that does not fit the
 /// run as it stands is refused, and nothing is changed.
 #[derive(Debug, clap::Args)]
-#[group(id = "change", required = true, multiple = true, args = ["patch", "set", "remove"])]
 pub struct Args {
     /// Run id, the beginning of one, workflow id, or `last`
     run: String,
     /// A patch: YAML or JSON with `ops`
-    #[arg(conflicts_with_all = ["set", "remove"])]
+    #[arg(conflicts_with_all = ["set", "remove"], required_unless_present_any = ["set", "remove"])]
     patch: Option<PathBuf>,
     /// Set one value of a step; may be given again. The value is JSON, else text
     #[arg(long, value_name = "STEP.PATH=VALUE")]
@@ -57,11 +56,11 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
         request.insert("expected_revision".into(), json!(revision));
     }
     let answer = client.api("RunService/MutateRun", request)?;
-    let revision = answer.get("revision").and_then(Value::as_f64).unwrap_or_default();
+    let revision = answer.get("revision").and_then(Value::as_u64).unwrap_or_default();
     match out.is_json() {
         true => out.value(&json!({
             "run_id": row.run.run_id.to_string(), "workflow_id": *row.run.workflow_id,
-            "revision": revision as u64,
+            "revision": revision,
         })),
         false => out.line(format!(
             "changed: {} ({}), revision {revision}",

@@ -6,8 +6,8 @@ use reflux_core::{
     AttemptRef, Child, Command, DeliveryFailure, Ending, EventId, Message, RequestCancel,
     Resolution, RetryState, RunKey, Signal, Suspend, Terminate, Worker, application_failure,
 };
-use reflux_flow::payload;
 use reflux_flow::progress::APPROVAL_SIGNAL;
+use reflux_flow::{Patch, Steer, payload};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -104,6 +104,22 @@ pub enum Act {
     Resume {
         by: String,
     },
+    /// An operator changes the graph: the patch as JSON.
+    Mutate {
+        by: String,
+        patch: Value,
+    },
+    /// An operator sets or removes breakpoints.
+    Breakpoints {
+        #[serde(default)]
+        add: Vec<String>,
+        #[serde(default)]
+        remove: Vec<String>,
+    },
+    /// An operator lets the run go on for so many starts.
+    Step {
+        count: u32,
+    },
     /// The child of that activation has taken in the last message to it.
     Acknowledged {
         child: String,
@@ -162,6 +178,16 @@ impl Act {
                     Err(text) => Err(format!("{act:?} was refused otherwise: {text}")),
                 };
             }
+            Self::Mutate { by, patch } => {
+                let mut patch = Patch::parse(&patch.to_string()).map_err(|it| it.to_string())?;
+                patch.author.clone_from(by);
+                return world.steer(&Steer::Mutate(patch));
+            }
+            Self::Breakpoints { add, remove } => {
+                let (add, remove) = (add.clone(), remove.clone());
+                return world.steer(&Steer::Breakpoints { add, remove });
+            }
+            Self::Step { count } => return world.steer(&Steer::Step { count: *count }),
             Self::Complete { activity, output } => Command::CompleteActivity {
                 at: attempt(world, activity)?,
                 result: payload::of_value(output),

@@ -112,8 +112,8 @@ impl Line {
             Kind::Marker(e) => {
                 let data = serde_json::from_slice(payload::marker_json(e)).unwrap_or_default();
                 self.put("kind", &*e.name);
-                match reflux_core::terminated_child(e) {
-                    Some(child) => self.of(child),
+                match reflux_core::told_child(e) {
+                    Some((_, child)) => self.of(child),
                     None => self.put("data", without_nulls(data)),
                 };
             }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use reflux_core::{
     BootId, Command, Context, Draft, EffectClass, Event, EventId, Header, Item, Kind, Limits,
-    Local, Payloads, Run, RunId, RunKey, Start, Timestamp, Worker, apply, decide,
+    Local, Payloads, Run, RunId, RunKey, Start, Suspend, Timestamp, Worker, apply, decide,
 };
 use reflux_flow::graph::NodeRef;
 use reflux_flow::schedule::{self, Subject};
-use reflux_flow::{Advance, Bundle, Decider, NodePolicy, Policies, advance, payload};
+use reflux_flow::{Advance, Bundle, Decider, NodePolicy, Policies, Steer, advance, payload};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -154,6 +154,25 @@ impl World {
         }
         while self.advance(draft) == Advance::More {
             draft = self.draft();
+        }
+        Ok(())
+    }
+
+    /// An operator asks something of the run.
+    ///
+    /// # Errors
+    /// Why it was refused; nothing has changed then.
+    ///
+    /// # Panics
+    /// When what follows from the wish is refused.
+    pub fn steer(&mut self, steer: &Steer) -> Result<(), String> {
+        let decider = self.live.decider.as_ref().expect("the run was started");
+        let decisions =
+            decider.steer(&self.live.run, steer, &Nodes).map_err(|refused| refused.to_string())?;
+        let steer_command = Command::Steer { decisions, request_id: "".into() };
+        self.command(steer_command).expect("what follows from a wish is taken");
+        if matches!(steer, Steer::Step { .. }) && self.live.run.paused.is_some() {
+            self.command(Command::Unpause(Suspend::default()))?;
         }
         Ok(())
     }

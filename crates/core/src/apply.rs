@@ -14,7 +14,13 @@ pub(crate) const OUTCOME_UNKNOWN: &str = "reflux.outcome-unknown";
 pub(crate) const MARKER_BEGIN: &str = "reflux.begin";
 /// Name of the marker by which a flow's decider ends a child at once.
 pub(crate) const MARKER_TERMINATE: &str = "reflux.terminate";
-/// Where that marker holds the number of the child's `ChildInitiated`, a JSON number.
+/// Name of the marker by which a flow's decider pauses a child.
+pub(crate) const MARKER_PAUSE_CHILD: &str = "reflux.pause-child";
+/// Name of the marker by which a flow's decider lets a child go on that it paused.
+pub(crate) const MARKER_RESUME_CHILD: &str = "reflux.resume-child";
+/// Request id of the pause that the parent of a run asked for, and of its end.
+pub(crate) const BY_PARENT: &str = "reflux.parent";
+/// Where these markers hold the number of the child's `ChildInitiated`, a JSON number.
 pub(crate) const TERMINATED: &str = "initiated";
 
 /// An item that does not follow from the run: the log is damaged, or we have a defect.
@@ -136,6 +142,7 @@ fn transition(run: &mut Run, event: &Event) -> Result<(), IllegalItem> {
                 identity: pause.identity.clone(),
                 reason: pause.reason.clone(),
                 outcome_unknown: &*pause.request_id == OUTCOME_UNKNOWN,
+                by_parent: &*pause.request_id == BY_PARENT,
             };
             suspend(run, Some(paused));
             Ok(())
@@ -168,9 +175,7 @@ fn transition(run: &mut Run, event: &Event) -> Result<(), IllegalItem> {
 
         Kind::Marker(marker) => match &*marker.name {
             MARKER_BEGIN => task::begin_flow(run),
-            MARKER_TERMINATE => {
-                child::terminate(run, child::terminated_child(marker).unwrap_or_default())
-            }
+            MARKER_TERMINATE | MARKER_PAUSE_CHILD | MARKER_RESUME_CHILD => child::tell(run, marker),
             _ => Ok(()),
         },
 

@@ -7,7 +7,9 @@
 
 use std::sync::Arc;
 
-use crate::apply::{MARKER_TERMINATE, TERMINATED, is_flow};
+use crate::apply::{
+    MARKER_PAUSE_CHILD, MARKER_RESUME_CHILD, MARKER_TERMINATE, TERMINATED, is_flow,
+};
 use crate::{
     ChildInitiated, ChildRef, EventId, Execution, IllegalItem, Kind, Marker, Message, Outgoing,
     Parent, ParentClosePolicy, Run, RunId, RunKey, Start, Target, Timestamp,
@@ -188,22 +190,48 @@ pub(crate) fn parent_closed(run: &mut Run) {
     }
 }
 
-/// The `ChildInitiated` of the child that a marker ends; `None` when it is another marker.
-pub fn terminated_child(marker: &Marker) -> Option<EventId> {
-    let ends = &*marker.name == MARKER_TERMINATE;
-    let payload = marker.details.get(TERMINATED).filter(|_| ends)?.payloads.first()?;
-    std::str::from_utf8(&payload.data).ok()?.parse().ok().map(EventId)
+/// What a marker tells a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// To end at once.
+    Terminate,
+    /// To start nothing new.
+    Pause,
+    /// To go on, if it was its parent that paused it.
+    Resume,
 }
 
-/// The decider wants no more of a child: it is told to end at once.
-pub(crate) fn terminate(run: &mut Run, initiated: EventId) -> Result<(), IllegalItem> {
-    let Some(child) = run.children.get(&initiated) else {
-        let from = format_args!("no open child ({initiated})").to_string();
-        return Err(IllegalItem::new(run, from, "the end of a child"));
+/// What a marker tells which child, by its `ChildInitiated`; `None` when it is another marker.
+pub fn told_child(marker: &Marker) -> Option<(Told, EventId)> {
+    let told = match &*marker.name {
+        MARKER_TERMINATE => Told::Terminate,
+        MARKER_PAUSE_CHILD => Told::Pause,
+        MARKER_RESUME_CHILD => Told::Resume,
+        _ => return None,
+    };
+    let payload = marker.details.get(TERMINATED)?.payloads.first()?;
+    let initiated = std::str::from_utf8(&payload.data).ok()?.parse().ok()?;
+    Some((told, EventId(initiated)))
+}
+
+/// The decider has a word for a child.
+pub(crate) fn tell(run: &mut Run, marker: &Marker) -> Result<(), IllegalItem> {
+    let told = told_child(marker);
+    let child = told.and_then(|(_, initiated)| run.children.get(&initiated));
+    let (Some((told, _)), Some(child)) = (told, child) else {
+        return Err(IllegalItem::new(run, "no open child", marker.name.to_string()));
     };
     let key = child.key();
-    let target = Target::chain(key.namespace, key.workflow_id, key.run_id);
-    let message = Message::Terminate { reason: "by its parent".into() };
+    let by_parent = "by its parent".into();
+    let (target, message) = match told {
+        Told::Terminate => {
+            let target = Target::chain(key.namespace, key.workflow_id, key.run_id);
+            (target, Message::Terminate { reason: by_parent })
+        }
+        // To the same target as its start, so that it cannot come before that.
+        Told::Pause => (Target::run(&key), Message::Pause { reason: by_parent }),
+        Told::Resume => (Target::run(&key), Message::Resume),
+    };
     run.send(Outgoing { target, message });
     Ok(())
 }

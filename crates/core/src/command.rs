@@ -115,6 +115,14 @@ pub enum Command {
     Recover,
     /// The decisions of a flow. See [`Command::CompleteTask`] for code.
     Decide(Vec<Decision>),
+    /// The decisions of a flow that somebody asked for. Nothing happens when the request was taken
+    /// in before.
+    Steer {
+        /// The decisions.
+        decisions: Vec<Decision>,
+        /// Equal for repetitions of one request; empty when there is none.
+        request_id: Arc<str>,
+    },
     /// A person says what became of an attempt whose outcome is unknown.
     Resolve {
         /// Its `ActivityScheduled`.
@@ -328,6 +336,19 @@ pub enum Decision {
     TerminateChild {
         /// Its `ChildInitiated`.
         initiated: EventId,
+    },
+    /// Let a child start nothing new, or let it go on. Temporal has no event for it: a flow's
+    /// decider only.
+    SuspendChild {
+        /// Its `ChildInitiated`.
+        initiated: EventId,
+        /// Whether it is paused, not resumed.
+        pause: bool,
+    },
+    /// Pause this run: a flow's decider only.
+    Pause {
+        /// For people.
+        reason: Arc<str>,
     },
     /// Signal another run.
     SignalExternal(Box<SignalExternal>),

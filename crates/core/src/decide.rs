@@ -72,6 +72,7 @@ fn dispatch(draft: &mut Draft, ctx: &Context, command: Command) -> Result<(), Re
             recover::resolve(draft, ctx, scheduled, resolution, identity)
         }
         Command::Decide(wanted) => decide_flow(draft, ctx, wanted),
+        Command::Steer { decisions, request_id } => steer(draft, ctx, decisions, request_id),
         Command::Retire => retire(draft),
 
         Command::StartTask { scheduled, identity, request_id } => {
@@ -234,7 +235,7 @@ fn suspension(ctx: &Context, request: Suspend) -> Result<Suspension, Rejection> 
     check_id(&ctx.limits, "reason", &request.reason)?;
     check_id(&ctx.limits, "identity", &request.identity)?;
     check_id(&ctx.limits, "request id", &request.request_id)?;
-    if *request.request_id == *crate::apply::OUTCOME_UNKNOWN {
+    if [crate::apply::OUTCOME_UNKNOWN, crate::apply::BY_PARENT].contains(&&*request.request_id) {
         return Err(Rejection::invalid("this request id is reserved: use another"));
     }
     let Suspend { reason, identity, request_id } = request;
@@ -253,6 +254,20 @@ fn decide_flow(draft: &mut Draft, ctx: &Context, wanted: Vec<Decision>) -> Resul
     }
     decisions::check(run, ctx, &wanted).map_err(|(_, rejection)| rejection)?;
     decisions::emit(draft, ctx, wanted, crate::EventId(0))
+}
+
+fn steer(
+    draft: &mut Draft,
+    ctx: &Context,
+    wanted: Vec<Decision>,
+    request_id: Arc<str>,
+) -> Result<(), Rejection> {
+    if is_repeated(draft.run(), &request_id) {
+        return Ok(());
+    }
+    check_id(&ctx.limits, "request id", &request_id)?;
+    decide_flow(draft, ctx, wanted)?;
+    remember(draft, request_id)
 }
 
 fn complete_task(draft: &mut Draft, ctx: &Context, request: CompleteTask) -> Result<(), Rejection> {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::activity_commands::claim_at_once;
-use crate::apply::{MARKER_BEGIN, MARKER_TERMINATE, TERMINATED};
+use crate::apply::{
+    MARKER_BEGIN, MARKER_PAUSE_CHILD, MARKER_RESUME_CHILD, MARKER_TERMINATE, TERMINATED,
+};
 use crate::close::{self, or};
 use crate::decide::{
     check_blob, check_failure, check_fields, check_id, check_length, check_name, some_length,
@@ -17,7 +19,7 @@ use crate::{
     Context, ContinueAsNew, Decider, Decision, Draft, EventId, ExternalCancelInitiated,
     ExternalSignalInitiated, HEADER_EFFECTS, HEADER_PARENT, HEADER_RETRY, Header, Kind, Limits,
     Marker, ParentClosePolicy, Payloads, Phase, PropertiesModified, Rejection, Retry, Run,
-    ScheduleActivity, SearchAttributesUpserted, SignalExternal, StartChild, Target,
+    ScheduleActivity, SearchAttributesUpserted, SignalExternal, StartChild, Suspension, Target,
     TaskFailedCause, TimerCanceled, TimerStarted, activity, json_payload, recover,
 };
 
@@ -36,6 +38,8 @@ impl Decision {
             | Self::RecordMarker { .. }
             | Self::StartChild(_)
             | Self::TerminateChild { .. }
+            | Self::SuspendChild { .. }
+            | Self::Pause { .. }
             | Self::SignalExternal(_)
             | Self::RequestCancelExternal { .. }
             | Self::UpsertSearchAttributes { .. }
@@ -93,6 +97,7 @@ struct Plan<'a> {
     children: usize,
     signals: usize,
     external_cancels: usize,
+    paused: bool,
 }
 
 type Verdict = Result<(), (TaskFailedCause, Rejection)>;
@@ -110,6 +115,7 @@ impl<'a> Plan<'a> {
             children: run.children.len(),
             signals: run.external_signals.len(),
             external_cancels: run.external_cancels.len(),
+            paused: run.paused.is_some(),
         }
     }
 
@@ -132,7 +138,10 @@ impl<'a> Plan<'a> {
                 because(TaskFailedCause::BadRecordMarkerAttributes, checked)
             }
             Decision::StartChild(wanted) => self.child(limits, wanted),
-            Decision::TerminateChild { initiated } => self.terminate_child(*initiated),
+            Decision::TerminateChild { initiated } | Decision::SuspendChild { initiated, .. } => {
+                self.tell_child(*initiated)
+            }
+            Decision::Pause { reason } => self.pause(limits, reason),
             Decision::SignalExternal(wanted) => self.signal(limits, wanted),
             Decision::RequestCancelExternal { target, reason, .. } => {
                 self.external_cancels += 1;
@@ -269,12 +278,24 @@ impl<'a> Plan<'a> {
         because(TaskFailedCause::BadStartChildExecutionAttributes, checked)
     }
 
-    fn terminate_child(&self, initiated: EventId) -> Verdict {
+    fn pause(&mut self, limits: &Limits, reason: &str) -> Verdict {
+        let is_paused = std::mem::replace(&mut self.paused, true);
+        let checked = match (self.run.decider(), is_paused) {
+            (Some(Decider::Flow), false) => check_id(limits, "reason", reason),
+            (Some(Decider::Flow), true) => Err(Rejection::AlreadyDone("the run is paused")),
+            (Some(Decider::Code | Decider::System) | None, _) => {
+                Err(Rejection::invalid("only a flow pauses itself: ask for a pause"))
+            }
+        };
+        because(TaskFailedCause::UnhandledCommand, checked)
+    }
+
+    fn tell_child(&self, initiated: EventId) -> Verdict {
         let checked = match (self.run.decider(), self.run.children.contains_key(&initiated)) {
             (Some(Decider::Flow), true) => Ok(()),
             (Some(Decider::Flow), false) => Err(Rejection::not_found(format!("child {initiated}"))),
             (Some(Decider::Code | Decider::System) | None, _) => {
-                Err(Rejection::invalid("only a flow ends a child at once: ask it to end"))
+                Err(Rejection::invalid("only a flow has such a word for a child: ask it to end"))
             }
         };
         because(TaskFailedCause::UnhandledCommand, checked)
@@ -376,7 +397,7 @@ fn check_target(limits: &Limits, target: &Target) -> Result<(), Rejection> {
 
 /// These markers are events of the run itself.
 fn check_marker_name(limits: &Limits, name: &str) -> Result<(), Rejection> {
-    if matches!(name, MARKER_BEGIN | MARKER_TERMINATE) {
+    if [MARKER_BEGIN, MARKER_TERMINATE, MARKER_PAUSE_CHILD, MARKER_RESUME_CHILD].contains(&name) {
         return Err(Rejection::invalid(format!("marker name {name} is reserved: use another")));
     }
     check_name(limits, "marker name", name)
@@ -465,15 +486,16 @@ fn emit_one(
         Decision::StartChild(wanted) => {
             Kind::ChildInitiated(Arc::new(initiated(draft.run(), *wanted, by)))
         }
-        Decision::TerminateChild { initiated } => {
-            let number = Payloads { payloads: vec![json_payload(initiated.to_string())] };
-            Kind::Marker(Marker {
-                name: MARKER_TERMINATE.into(),
-                details: BTreeMap::from([(TERMINATED.to_owned(), number)]),
-                failure: None,
-                header: Header::default(),
-                task_completed,
-            })
+        Decision::TerminateChild { initiated } => told(MARKER_TERMINATE, initiated, by),
+        Decision::SuspendChild { initiated, pause: true } => {
+            told(MARKER_PAUSE_CHILD, initiated, by)
+        }
+        Decision::SuspendChild { initiated, pause: false } => {
+            told(MARKER_RESUME_CHILD, initiated, by)
+        }
+        Decision::Pause { reason } => {
+            let (identity, request_id) = ("reflux".into(), "".into());
+            Kind::Paused(Suspension { identity, reason, request_id })
         }
         Decision::SignalExternal(wanted) => {
             let SignalExternal { target, name, input, header, child_only } = *wanted;
@@ -510,6 +532,18 @@ fn emit_one(
         }
     };
     draft.emit_event(kind).map(drop)
+}
+
+/// A word to a child, as a marker.
+fn told(name: &str, initiated: EventId, task_completed: EventId) -> Kind {
+    let number = Payloads { payloads: vec![json_payload(initiated.to_string())] };
+    Kind::Marker(Marker {
+        name: name.into(),
+        details: BTreeMap::from([(TERMINATED.to_owned(), number)]),
+        failure: None,
+        header: Header::default(),
+        task_completed,
+    })
 }
 
 fn timer_start(run: &Run, timer_id: &Arc<str>) -> EventId {

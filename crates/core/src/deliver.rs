@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::apply::BY_PARENT;
 use crate::decide::{check_signals, make_room, open, within};
 use crate::{
     CancelExternalFailedCause, CancelRequested, Child, ChildCanceled, ChildCompleted, ChildFailed,
@@ -9,7 +10,8 @@ use crate::{
     ChildTimedOut, Context, DeliveryFailure, Delta, Draft, Ending, EventId, Execution,
     ExternalCancelFailed, ExternalCancelInitiated, ExternalCancelRequested, ExternalSignalFailed,
     ExternalSignalInitiated, ExternalSignaled, Kind, Message, Payloads, Rejection, Run, RunId,
-    RunKey, SignalExternalFailedCause, Signaled, Terminated, WorkflowTask, task,
+    RunKey, SignalExternalFailedCause, Signaled, Suspension, Terminated, WorkflowTask,
+    activity_commands, recover, task,
 };
 
 /// `Deliver`.
@@ -83,7 +85,34 @@ pub(crate) fn deliver(
                 }))
                 .map(drop)
         }
+        Message::Pause { reason } => {
+            check_relation(run, &source, true)?;
+            let is_paused = run.paused.is_some();
+            make_room(draft, ctx)?;
+            mark(draft, source, seq)?;
+            if is_paused {
+                return Ok(());
+            }
+            draft.emit_event(Kind::Paused(by_parent(reason))).map(drop)
+        }
+        Message::Resume => {
+            check_relation(run, &source, true)?;
+            let ours = run.paused.as_ref().is_some_and(|paused| paused.by_parent);
+            make_room(draft, ctx)?;
+            mark(draft, source, seq)?;
+            if !ours {
+                return Ok(());
+            }
+            draft.emit_event(Kind::Unpaused(by_parent("its parent goes on".into())))?;
+            // What became unknown meanwhile still waits for a person.
+            recover::wait_for_a_person(draft)?;
+            activity_commands::claim_all_local(draft, ctx)
+        }
     }
+}
+
+fn by_parent(reason: Arc<str>) -> Suspension {
+    Suspension { identity: "reflux".into(), reason, request_id: BY_PARENT.into() }
 }
 
 fn mark(draft: &mut Draft, source: RunKey, seq: u64) -> Result<(), Rejection> {
@@ -228,7 +257,9 @@ fn conclude(draft: &mut Draft, seq: u64, failed: Option<DeliveryFailure>) -> Res
             | Message::StartNext { .. }
             | Message::FirstTask
             | Message::ChildClosed { .. }
-            | Message::Terminate { .. },
+            | Message::Terminate { .. }
+            | Message::Pause { .. }
+            | Message::Resume,
             _,
         ) => None,
     };

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::apply::MARKER_TERMINATE;
 use crate::{
     Delta, Event, EventId, Item, Kind, Message, Outgoing, Phase, Priority, Run, Status, Target,
-    Timestamp, WorkflowTask,
+    Timestamp, WorkflowTask, told_child,
 };
 
 /// What must be done once items are durable. Every one may be done twice without harm.
@@ -115,13 +114,18 @@ fn of_event(run: &Run, event: &Event, out: &mut Vec<Effect>) {
                 Message::StartNext { .. }
                 | Message::FirstTask
                 | Message::ChildClosed { .. }
-                | Message::Terminate { .. } => false,
+                | Message::Terminate { .. }
+                | Message::Pause { .. }
+                | Message::Resume => false,
             });
         }
-        Kind::Marker(marker) if &*marker.name == MARKER_TERMINATE => {
+        Kind::Marker(marker) if told_child(marker).is_some() => {
             // One marker for each child; telling it twice does no harm.
             for (seq, outgoing) in &run.outbox {
-                if matches!(outgoing.message, Message::Terminate { .. }) {
+                if matches!(
+                    outgoing.message,
+                    Message::Terminate { .. } | Message::Pause { .. } | Message::Resume
+                ) {
                     out.push(send(*seq, outgoing));
                 }
             }

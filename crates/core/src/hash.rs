@@ -111,12 +111,15 @@ impl Run {
         feed.all(request_ids.iter(), |feed, id| feed.text(id));
         feed.number(*signals);
         feed.each(cancel_requested, |feed, time| feed.time(*time));
-        feed.each(paused, |feed, Paused { since, identity, reason, outcome_unknown }| {
-            feed.time(*since);
-            feed.text(identity);
-            feed.text(reason);
-            feed.number((*outcome_unknown).into());
-        });
+        feed.each(
+            paused,
+            |feed, Paused { since, identity, reason, outcome_unknown, by_parent }| {
+                feed.time(*since);
+                feed.text(identity);
+                feed.text(reason);
+                feed.number(u64::from(*outcome_unknown) + 2 * u64::from(*by_parent));
+            },
+        );
         feed.each(closed, |feed, Close { time, event, ending, next_run }| {
             feed.time(*time);
             feed.id(*event);
@@ -353,6 +356,11 @@ impl Feed {
                 self.number(6);
                 self.text(reason);
             }
+            Message::Pause { reason } => {
+                self.number(7);
+                self.text(reason);
+            }
+            Message::Resume => self.number(8),
         }
     }
 

@@ -52,7 +52,7 @@ mod wake;
 
 pub use activity::{Activity, Phase};
 pub use apply::{IllegalItem, apply};
-pub use child::{Child, terminated_child};
+pub use child::{Child, Told, told_child};
 pub use close::{Close, Ending};
 pub use codec::Malformed;
 pub use command::*;

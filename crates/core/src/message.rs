@@ -101,6 +101,13 @@ pub enum Message {
         /// For people.
         reason: Arc<str>,
     },
+    /// The parent is paused: start nothing new.
+    Pause {
+        /// For people.
+        reason: Arc<str>,
+    },
+    /// The parent goes on: so does a child that was paused by it.
+    Resume,
 }
 
 /// Why a message can never be delivered.

@@ -37,7 +37,7 @@ pub(crate) fn silent(
 }
 
 /// Pauses the run while the outcome of an attempt is unknown.
-fn wait_for_a_person(draft: &mut Draft) -> Result<(), Rejection> {
+pub(crate) fn wait_for_a_person(draft: &mut Draft) -> Result<(), Rejection> {
     if draft.run().paused.is_none() && unknown(draft.run()).next().is_some() {
         let event = Suspension {
             identity: "reflux".into(),

@@ -65,6 +65,9 @@ pub enum Rejection {
     /// The command contradicts itself or the run.
     #[error("{0}")]
     Invalid(Arc<str>),
+    /// What an operator asks of the run makes no sense as it stands.
+    #[error("{0}")]
+    Refused(Arc<str>),
     /// The run is paused.
     #[error("this run is paused: resume it first")]
     Paused,

@@ -125,6 +125,8 @@ pub struct Paused {
     pub reason: Arc<str>,
     /// Whether it ends when every unknown outcome is resolved.
     pub outcome_unknown: bool,
+    /// Whether it ends when the parent goes on.
+    pub by_parent: bool,
 }
 
 /// What happens by itself. In the order in which things due at one moment happen.

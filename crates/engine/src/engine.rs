@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use reflux_core::{Command, Item, Limits, RunId, RunKey};
-use reflux_flow::Bundle;
+use reflux_flow::{Bundle, Steer};
 use reflux_log::{DiskLog, Log};
 use reflux_store::{Filter, Page, Position, Store, Summary, backup};
 use tokio::sync::{Semaphore, mpsc};
@@ -218,6 +218,25 @@ impl Engine {
             ask: Ask::Command { run_id, first_run: None, command },
             reply,
         });
+        answer.recv().unwrap_or(Err(Error::Stopping))
+    }
+
+    /// Asks something of a flow's run as its operator and waits until it is durable.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Rejected`] with the reason, [`Error::Full`].
+    pub fn steer(
+        &self,
+        lane: Lane,
+        run_id: Option<RunId>,
+        steer: Steer,
+        identity: &str,
+        request_id: &str,
+    ) -> Result<Answer, Error> {
+        let (reply, answer) = wait_for_answer();
+        let (steer, identity, request_id) = (Box::new(steer), identity.into(), request_id.into());
+        let ask = Ask::Steer { run_id, steer, identity, request_id };
+        self.submit(Request { lane, ask, reply });
         answer.recv().unwrap_or(Err(Error::Stopping))
     }
 

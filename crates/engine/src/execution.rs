@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use reflux_core::{
     Command, Context, Delta, Draft, Effect, Ending, Event, EventId, Item, Kind, Message, Phase,
-    Run, RunKey, Timestamp, WorkflowTask, apply, decide, effects,
+    Rejection, Run, RunKey, Suspend, Timestamp, WorkflowTask, apply, decide, effects,
 };
 use reflux_flow::schedule::SIGNAL_ADOPT;
-use reflux_flow::{Advance, Decider, Policies, payload};
+use reflux_flow::{Advance, Decider, Policies, Progress, Steer, payload};
 use reflux_proto::reflux::v1 as wire;
 use reflux_store::{ERROR_BYTES_MAX, Indexed, Summary, WAITING_MAX, Waiting};
 
@@ -182,6 +182,11 @@ impl Execution {
         self.recent.between(after, until)
     }
 
+    /// How often its definition was changed since it began; 0 for what has none.
+    pub fn revision(&self) -> u64 {
+        self.decider.as_ref().and_then(Decider::progress).map_or(0, Progress::revision)
+    }
+
     /// How many items it has: the ordinal of the next one.
     pub(crate) fn items(&self) -> u64 {
         self.items
@@ -331,12 +336,65 @@ impl Deciding {
         specs: &Specs,
     ) -> Result<(), Error> {
         metrics::transition(&command);
+        self.whole(|deciding| deciding.try_command(ctx, command, nodes, specs))
+    }
+
+    /// Decides what an operator asks of a flow's run, and what follows from it.
+    ///
+    /// # Errors
+    /// It is refused. If the run is then not poisoned, nothing has changed.
+    pub fn steer(
+        &mut self,
+        ctx: &Context,
+        steer: &Steer,
+        identity: Arc<str>,
+        request_id: Arc<str>,
+        nodes: &dyn Policies,
+    ) -> Result<(), Error> {
+        self.whole(|deciding| deciding.try_steer(ctx, steer, identity, request_id, nodes))
+    }
+
+    /// A change of which half has happened leaves the run to be read again.
+    fn whole(&mut self, change: impl FnOnce(&mut Self) -> Result<(), Error>) -> Result<(), Error> {
         let before = self.draft.items().len();
-        let result = self.try_command(ctx, command, nodes, specs);
+        let result = change(self);
         if result.is_err() && self.draft.items().len() > before {
             self.poisoned = true;
         }
         result
+    }
+
+    fn try_steer(
+        &mut self,
+        ctx: &Context,
+        steer: &Steer,
+        identity: Arc<str>,
+        request_id: Arc<str>,
+        nodes: &dyn Policies,
+    ) -> Result<(), Error> {
+        let run = self.draft.run();
+        if !request_id.is_empty() && run.request_ids.contains(&request_id) {
+            return Ok(());
+        }
+        let Some(decider) = &self.decider else {
+            let text = "this run is code: only the steps of a flow can be changed";
+            return Err(Error::Rejected(Rejection::Refused(text.into())));
+        };
+        let decisions = decider
+            .steer(run, steer, nodes)
+            .map_err(|refused| Error::Rejected(Rejection::Refused(refused.0.into())))?;
+        let resumes = matches!(steer, Steer::Step { .. }) && run.paused.is_some();
+        self.decide(ctx, Command::Steer { decisions, request_id })?;
+        if resumes {
+            let suspend = Suspend { identity, ..Suspend::default() };
+            self.decide(ctx, Command::Unpause(suspend))?;
+        }
+        self.advance(ctx, nodes)
+    }
+
+    fn decide(&mut self, ctx: &Context, command: Command) -> Result<(), Error> {
+        metrics::transition(&command);
+        Ok(decide(&mut self.draft, ctx, command)?)
     }
 
     fn try_command(

@@ -148,6 +148,7 @@ fn name(command: &Command) -> &'static str {
         Command::DeliveryFailed { .. } => "delivery-failed",
         Command::Recover => "recover",
         Command::Decide(_) => "decide",
+        Command::Steer { .. } => "steer",
         Command::Resolve { .. } => "resolve",
         Command::Retire => "retire",
         Command::StartTask { .. } => "start-task",

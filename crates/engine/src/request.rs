@@ -54,6 +54,18 @@ pub enum Ask {
         /// The command.
         command: Command,
     },
+    /// What an operator asks of a flow's run: all of it is one record, or it is refused and nothing
+    /// is recorded. A repeated request is answered as done.
+    Steer {
+        /// Which run.
+        run_id: Option<RunId>,
+        /// What is asked.
+        steer: Box<reflux_flow::Steer>,
+        /// Who asks.
+        identity: Arc<str>,
+        /// Equal for repetitions of one request; empty when there is none.
+        request_id: Arc<str>,
+    },
     /// A signal to the open run that names a bundle in its header: the bundle is written to the
     /// partition with it.
     Adopt {
@@ -146,6 +158,8 @@ pub struct Answer {
     pub status: Status,
     /// Whether the run was there already (a repeated start).
     pub existing: bool,
+    /// How often the definition of a flow's run was changed since it began.
+    pub revision: u64,
 }
 
 /// Takes the answer and the run as it is durable then; called once, from the partition's thread, so

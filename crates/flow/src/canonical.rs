@@ -91,7 +91,8 @@ fn parameter(p: &Parameter) -> Value {
     Value::Object(map)
 }
 
-fn step(step: &Step) -> Value {
+/// The canonical document of a step.
+pub(crate) fn step(step: &Step) -> Value {
     let mut map = Map::new();
     map.insert("id".into(), json!(step.id));
     action(&step.action, &mut map);

@@ -107,9 +107,10 @@ impl Decider {
                 // A paused run starts nothing, but it can be cancelled.
                 let is_paused = run.paused.is_some() && !progress.is_canceling();
                 if is_paused && !Defect::PausesStopNothing.is_planted() {
-                    return Vec::new();
+                    return progress.next_of_paused(run);
                 }
-                progress.next(nodes, now)
+                let resumed = progress.resume_children();
+                if resumed.is_empty() { progress.next(nodes, now) } else { resumed }
             }
             Self::Schedule(schedule) => schedule.next(run, now),
         }

@@ -9,6 +9,7 @@ use crate::NodesConfig;
 use crate::command::ExecCommand;
 use crate::files::{CsvRead, FileRead, FileWrite, Root};
 use crate::http::{HttpRequest, Web, WebhookOut};
+use crate::meta::Meta;
 use crate::trigger::Occurrence;
 use crate::util::{Fail, JsonParse, Log, Template, Transform};
 
@@ -34,6 +35,9 @@ pub fn builtin(config: &NodesConfig) -> Catalogue {
     for node in nodes {
         catalogue.insert(node);
     }
+    for node in Meta::all() {
+        catalogue.insert(Arc::new(node));
+    }
     for node in Occurrence::all() {
         catalogue.insert(Arc::new(node));
     }
@@ -58,6 +62,10 @@ mod tests {
                 "file.write",
                 "http.request",
                 "json.parse",
+                "meta.conditional",
+                "meta.loop",
+                "meta.map",
+                "meta.parallel",
                 "trigger.event",
                 "trigger.manual",
                 "trigger.schedule",

@@ -3,6 +3,7 @@
 //! ```text
 //! http/      http.request, webhook.out: every address checked, every body bounded
 //! util/      util.transform, util.template, util.log, util.fail, json.parse: they only compute
+//! meta       meta.parallel, meta.conditional, meta.loop, meta.map: they give steps
 //! jmespath/  the paths of util.transform, bounded
 //! files/     file.read, file.write, csv.read: beneath one directory
 //! command/   exec.command, and the actions declared in nodes/*.yaml
@@ -18,6 +19,7 @@ mod config;
 mod files;
 mod http;
 mod jmespath;
+mod meta;
 mod net;
 mod support;
 mod trigger;

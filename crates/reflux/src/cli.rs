@@ -80,6 +80,12 @@ pub enum Command {
     Replay(commands::replay::Args),
     /// Go on with runs that were left open
     Resume(commands::resume::Args),
+    /// Start nothing new in a run until it is resumed
+    Pause(commands::pause::Args),
+    /// Pause a run before a step starts
+    Breakpoint(commands::breakpoint::Args),
+    /// Change the graph of a run while it runs
+    Mutate(commands::mutate::Args),
     /// Ask a run to stop; what it did is taken back where the flow says so
     Cancel(commands::end::CancelArgs),
     /// End a run at once

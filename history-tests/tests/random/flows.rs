@@ -1,7 +1,9 @@
 //! Random flows: needs, joins, conditions, routes, loops, lists, waits, sub-flows, spawned steps.
 
 use reflux_flow::Bundle;
+use reflux_flow::diagnostic::Severity;
 use reflux_flow::syntax::parse_value;
+use reflux_flow::validate::{AnyNodes, validate_bundle};
 use serde_json::{Map, Value, json};
 
 use crate::dice::Dice;
@@ -22,6 +24,15 @@ pub fn random(dice: &mut Dice) -> Bundle {
         }
     }
     panic!("no random flow was valid: {:#}", flow(dice));
+}
+
+/// One in which validation finds nothing wrong.
+pub fn valid(dice: &mut Dice) -> Bundle {
+    let is_right = |bundle: &Bundle| {
+        let problems = validate_bundle(bundle, &AnyNodes);
+        problems.iter().all(|problem| problem.severity != Severity::Error)
+    };
+    (0..TRIES).map(|_| random(dice)).find(is_right).expect("a valid flow")
 }
 
 /// What a node gives.

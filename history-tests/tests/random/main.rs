@@ -6,8 +6,9 @@
 
 mod dice;
 mod flows;
+mod steering;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -33,15 +34,18 @@ const TAME: usize = 2_000;
 fn whatever_happens_a_run_replays_and_never_is_stuck() {
     let one = std::env::var("SEED").ok().map(|seed| seed.parse().expect("SEED is a number"));
     let seeds = one.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
-    let mut events = 0;
+    let (mut events, mut changes) = (0, 0);
     for seed in seeds.clone() {
         let played = catch_unwind(AssertUnwindSafe(|| Play::of(seed).until_closed()));
-        events += played.unwrap_or_else(|_| {
+        let play = played.unwrap_or_else(|_| {
             panic!("play it again: SEED={seed} cargo test -p history-tests --test random")
         });
+        events += play.world.live.run.history_events();
+        changes += play.changes;
     }
     // Otherwise the test would prove little.
     assert!(one.is_some() || events > SEEDS * 12, "only {events} events");
+    assert!(one.is_some() || changes > SEEDS / 2, "only {changes} changes of graphs");
 }
 
 struct Play {
@@ -50,13 +54,23 @@ struct Play {
     checked: usize,
     scheduled: BTreeSet<String>,
     ended: BTreeSet<EventId>,
+    /// Activity ids whose result counted or was lost with their step.
+    completed: BTreeSet<String>,
+    /// Steps that were changed or are gone.
+    changed: BTreeSet<String>,
+    open: BTreeMap<EventId, String>,
     taken: u64,
+    /// Whether an operator changes this run.
+    steers: bool,
+    changes: u64,
 }
 
 impl Play {
     fn of(seed: u64) -> Self {
         let mut dice = Dice(seed);
-        let bundle = flows::random(&mut dice);
+        let steers = dice.one_in(2);
+        // A change is held to what every flow is held to, so it fits only a flow that is right.
+        let bundle = if steers { flows::valid(&mut dice) } else { flows::random(&mut dice) };
         let mut world = World::new(bundle);
         world.forgetful = dice.one_in(2);
         if dice.one_in(3) {
@@ -70,23 +84,31 @@ impl Play {
             checked: 0,
             scheduled: BTreeSet::new(),
             ended: BTreeSet::new(),
+            completed: BTreeSet::new(),
+            changed: BTreeSet::new(),
+            open: BTreeMap::new(),
             taken: 0,
+            steers,
+            changes: 0,
         }
     }
 
-    /// Events of the whole history.
-    fn until_closed(mut self) -> u64 {
+    fn until_closed(mut self) -> Self {
         self.check();
         for _ in 0..WILD {
             self.wild();
             self.check();
+            if self.steers && self.dice.one_in(3) {
+                self.steer();
+                self.check();
+            }
         }
         self.check_verified();
         for _ in 0..TAME {
             if !self.world.live.run.is_open() {
                 self.check_closed();
                 self.check_verified();
-                return self.world.live.run.history_events();
+                return self;
             }
             self.tame();
             self.check();
@@ -191,7 +213,7 @@ impl Play {
                 report: None,
             },
             2 => Command::TimeOutActivity { at, report: None },
-            3 if self.world.live.run.cancel_requested.is_some() => {
+            3 if self.is_asked_to_end(at.scheduled) => {
                 Command::CancelActivity { at, details: Default::default(), report: None }
             }
             _ => {
@@ -199,6 +221,11 @@ impl Play {
                 Command::CompleteActivity { at, result, report: None }
             }
         })
+    }
+
+    fn is_asked_to_end(&self, scheduled: EventId) -> bool {
+        let activity = self.world.live.run.activities.get(&scheduled);
+        activity.is_some_and(|activity| activity.cancel_requested.is_some())
     }
 
     /// A result comes a second time, or too late.
@@ -279,14 +306,25 @@ impl Play {
     /// What always holds. That the items give the live run, the world checks itself.
     fn check(&mut self) {
         for item in &self.world.items[self.checked..] {
-            let Item::Event(Event { kind, .. }) = item else { continue };
+            let Item::Event(Event { id, kind, .. }) = item else { continue };
             match kind {
                 Kind::ActivityScheduled(what) => {
                     let undoes = what.activity_id.ends_with(".compensate");
                     let first = self.scheduled.insert(what.activity_id.to_string());
-                    assert!(first || undoes, "{} is started twice", what.activity_id);
+                    let step = what.activity_id.split(['#', '[', '/']).next().unwrap_or_default();
+                    let again = undoes || self.changed.contains(step);
+                    assert!(first || again, "{} is started twice", what.activity_id);
+                    let over = self.completed.contains(&*what.activity_id);
+                    assert!(undoes || !over, "{} has ended and is started again", what.activity_id);
+                    self.open.insert(*id, what.activity_id.to_string());
                 }
-                Kind::ActivityCompleted(e) => assert!(self.ended.insert(e.scheduled)),
+                Kind::ActivityCompleted(e) => {
+                    assert!(self.ended.insert(e.scheduled));
+                    self.completed.extend(self.open.remove(&e.scheduled));
+                }
+                Kind::Marker(marker) if &*marker.name == "reflux.mutation" => {
+                    self.changed.extend(steering::changed(marker));
+                }
                 Kind::ActivityFailed(e) => assert!(self.ended.insert(e.scheduled)),
                 Kind::ActivityTimedOut(e) => assert!(self.ended.insert(e.scheduled)),
                 Kind::ActivityCanceled(e) => assert!(self.ended.insert(e.scheduled)),
@@ -308,7 +346,9 @@ impl Play {
             "stuck: something is to be decided"
         );
         for (step, state) in progress.steps() {
-            assert!(state.visits <= step.max_visits.max(1), "{} is visited too often", step.id);
+            // A change may lower a bound that was used up.
+            let allowed = progress.revision() > 0 || state.visits <= step.max_visits.max(1);
+            assert!(allowed, "{} is visited too often", step.id);
         }
     }
 }

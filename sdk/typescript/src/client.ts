@@ -229,6 +229,23 @@ export class Client {
     await this.#post(path(run, "resume"), { requestId: randomUUID() });
   }
 
+  /** Change the graph of a run; the revision of its flow from then on. */
+  async mutate(run: string, patch: Json, reason = ""): Promise<number> {
+    const body = { patch: JSON.stringify(patch), reason, requestId: randomUUID() };
+    const answer = await this.#post(path(run, "mutate"), body);
+    return Number(answer["revision"]);
+  }
+
+  /** Pause a run before these steps; no more before those. */
+  async breakpoints(run: string, add: string[], remove: string[] = []): Promise<void> {
+    await this.#post(path(run, "breakpoints"), { add, remove, requestId: randomUUID() });
+  }
+
+  /** Let a run go on for so many starts, then pause it again. */
+  async step(run: string, steps = 1): Promise<void> {
+    await this.#post(path(run, "step"), { steps, requestId: randomUUID() });
+  }
+
   /** Make a node known that workers serve. The same again does nothing. */
   async registerNode(manifest: Manifest, taskQueue = ""): Promise<void> {
     const body = { manifest: manifest as unknown as Json, task_queue: taskQueue };

@@ -265,7 +265,9 @@ impl World {
             };
             return Command::Deliver { source: run, seq: 1 + self.dice.roll(2), message };
         }
-        let message = match self.dice.roll(8) {
+        let message = match self.dice.roll(10) {
+            8 => Message::Pause { reason: "p".into() },
+            9 => Message::Resume,
             0 => Message::RequestCancel { initiated: EventId(0), cancel: None },
             1 if self.dice.one_in(4) => Message::Terminate { reason: "x".into() },
             2..=4 => Message::FirstTask,

@@ -100,7 +100,12 @@ impl Decided {
                 Ok((run_id, existing)) => match self.execution(run_id) {
                     Some(execution) => {
                         let run = execution.run();
-                        let answer = Answer { run: run.key.clone(), status: run.status, existing };
+                        let answer = Answer {
+                            run: run.key.clone(),
+                            status: run.status,
+                            existing,
+                            revision: execution.revision(),
+                        };
                         reply(Ok((&answer, execution)));
                     }
                     None => reply(Err(not_found(&self.lane, Some(run_id)))),
@@ -227,6 +232,14 @@ impl Partition {
                 let specs = self.parts.specs.clone();
                 let host = self.parts.host.clone();
                 self.deciding(lane, run_id, deciding)?.command(&ctx, command, &*host, &specs)?;
+                self.start_next(lane, run_id, deciding);
+                Ok((run_id, false))
+            }
+            Ask::Steer { run_id, steer, identity, request_id } => {
+                let run_id = self.resolve(lane, run_id)?;
+                let host = self.parts.host.clone();
+                let run = self.deciding(lane, run_id, deciding)?;
+                run.steer(&ctx, &steer, identity, request_id, &*host)?;
                 self.start_next(lane, run_id, deciding);
                 Ok((run_id, false))
             }

@@ -365,6 +365,7 @@ fn own_run(request: &Request) -> Option<RunKey> {
         Ask::Command { .. }
         | Ask::Start(_)
         | Ask::SignalWithStart(..)
+        | Ask::Steer { .. }
         | Ask::Adopt { .. }
         | Ask::Look { .. }
         | Ask::Offer { .. } => return None,

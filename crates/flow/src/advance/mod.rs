@@ -19,7 +19,7 @@ use std::time::Duration;
 use reflux_core::{Command, Context, Draft, EffectClass, Item, Rejection, decide};
 use serde_json::Value;
 
-pub(crate) use next::INPUT_BYTES_MAX;
+pub(crate) use next::{INPUT_BYTES_MAX, mark};
 
 use crate::decider::Decider;
 use crate::graph::{NodeRef, Retry};

@@ -15,7 +15,7 @@ use crate::graph::{Action, ForEach, NodeRef, Rule, Step, StepId, Wait};
 use crate::payload;
 use crate::planted::Defect;
 use crate::progress::{
-    Activation, Fanout, Mark, Phase, Progress, Route, Skip, StepFailed, WaitFor, When,
+    Activation, Break, Fanout, Mark, Phase, Progress, Route, Skip, StepFailed, WaitFor, When,
 };
 use crate::template::{Rendered, Template};
 
@@ -66,13 +66,33 @@ impl Progress {
             };
         }
         if let Some(step) = self.pending_start() {
+            if let Some(stop) = self.stop_before(step, None) {
+                return stop;
+            }
             return self.start_step(step, nodes, now);
         }
         if let Some((step, item)) = self.pending_item() {
+            if let Some(stop) = self.stop_before(step, Some(item)) {
+                return stop;
+            }
             let activation = self.current(step).at(item);
             return self.act(step, &activation, nodes, now);
         }
         if self.is_quiet() { self.close() } else { Vec::new() }
+    }
+
+    /// A breakpoint before the step, or the end of single-stepping.
+    fn stop_before(&self, step: &Step, item: Option<u32>) -> Option<Vec<Decision>> {
+        let visit = self.current(step).visit;
+        let reason = if self.breaks_before(step, visit, item) {
+            format!("breakpoint before step `{}`", step.id)
+        } else if self.is_out_of_steps() {
+            format!("single-step before step `{}`", step.id)
+        } else {
+            return None;
+        };
+        let stop = Break { step: step.id.clone(), visit, item };
+        Some(vec![mark(&Mark::Break(stop)), Decision::Pause { reason: reason.into() }])
     }
 
     fn route(&self, step: &Step, visit: u32, succeeded: bool) -> Decision {
@@ -337,7 +357,7 @@ fn spawn(parent: &str, output: &Value) -> Decision {
 }
 
 /// Records a decision as a marker.
-pub(super) fn mark(mark: &Mark) -> Decision {
+pub(crate) fn mark(mark: &Mark) -> Decision {
     Decision::RecordMarker {
         name: mark.name().into(),
         details: payload::marker(mark),

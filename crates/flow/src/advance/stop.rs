@@ -1,7 +1,7 @@
 //! A run that failed or was cancelled: what still runs ends, what was done is taken back, newest
 //! first, and the run closes.
 
-use reflux_core::{Decision, Payloads, Target};
+use reflux_core::{Decision, EventId, Payloads, Run, Target};
 use serde_json::json;
 
 use super::Policies;
@@ -24,16 +24,39 @@ impl Progress {
         }
     }
 
+    /// What a paused run still decides: its sub-flows are paused too. Where an outcome is unknown,
+    /// only this run waits for a person.
+    pub(crate) fn next_of_paused(&self, run: &Run) -> Vec<Decision> {
+        let own = run.paused.as_ref().is_some_and(|paused| paused.outcome_unknown);
+        let running = self.children_to_pause().filter(|_| !own && !self.is_closed());
+        suspend(running, true)
+    }
+
+    /// What a run that goes on decides first: the sub-flows it has paused go on too.
+    pub(crate) fn resume_children(&self) -> Vec<Decision> {
+        suspend(self.children_to_resume().filter(|_| !self.is_closed()), false)
+    }
+
     /// Calls timers off; in a cancelled run asks everything that runs to stop, once.
     fn ask_to_stop(&self) -> Vec<Decision> {
-        let timers = self.timers_to_stop().map(|timer_id| Decision::CancelTimer { timer_id });
         if !self.is_canceling() {
-            return timers.take(STOPS_AT_ONCE).collect();
+            return self.stop_timers(&|_| true).take(STOPS_AT_ONCE).collect();
         }
+        self.stop(&|_| true, "the flow was cancelled").take(STOPS_AT_ONCE).collect()
+    }
+
+    /// Calls off the timers of these activations and asks what else they run to stop, once.
+    pub(crate) fn stop(
+        &self,
+        which: &dyn Fn(&Activation) -> bool,
+        reason: &str,
+    ) -> impl Iterator<Item = Decision> {
         let activities = self
             .activities_to_stop()
-            .map(|scheduled| Decision::RequestCancelActivity { scheduled });
-        let children = self.children_to_stop().map(|activation| Decision::RequestCancelExternal {
+            .filter(|(_, activation)| which(activation))
+            .map(|(scheduled, _)| Decision::RequestCancelActivity { scheduled });
+        let children = self.children_to_stop().filter(|activation| which(activation));
+        let children = children.map(|activation| Decision::RequestCancelExternal {
             target: Target {
                 namespace: self.key().namespace.clone(),
                 workflow_id: self.child_workflow_id(activation),
@@ -41,9 +64,14 @@ impl Progress {
                 first_run: None,
             },
             child_only: true,
-            reason: "the flow was cancelled".into(),
+            reason: reason.into(),
         });
-        timers.chain(activities).chain(children).take(STOPS_AT_ONCE).collect()
+        self.stop_timers(which).chain(activities).chain(children)
+    }
+
+    fn stop_timers(&self, which: &dyn Fn(&Activation) -> bool) -> impl Iterator<Item = Decision> {
+        let timers = self.timers_to_stop().filter(|(_, activation)| which(activation));
+        timers.map(|(timer_id, _)| Decision::CancelTimer { timer_id: timer_id.clone() })
     }
 
     fn undo(&self, at: usize, nodes: &dyn Policies) -> Vec<Decision> {
@@ -72,6 +100,11 @@ impl Progress {
             }
         }
     }
+}
+
+fn suspend(children: impl Iterator<Item = EventId>, pause: bool) -> Vec<Decision> {
+    let children = children.take(STOPS_AT_ONCE);
+    children.map(|initiated| Decision::SuspendChild { initiated, pause }).collect()
 }
 
 /// How much is asked to stop in one decision.

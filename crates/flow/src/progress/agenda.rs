@@ -1,5 +1,6 @@
 //! What the decider asks of the progress: the agenda, in the order in which it is taken up.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use reflux_core::EventId;
@@ -100,9 +101,10 @@ impl Progress {
         if Defect::OldestUndoneFirst.is_planted() { self.undoable.first() } else { newest }.copied()
     }
 
-    pub(crate) fn activities_to_stop(&self) -> impl Iterator<Item = EventId> {
+    pub(crate) fn activities_to_stop(&self) -> impl Iterator<Item = (EventId, &Activation)> {
         let running = self.open.activities.iter().filter(|(_, activation)| !activation.compensates);
-        running.map(|(id, _)| *id).filter(|id| !self.open.stopping.contains(id))
+        let running = running.filter(|(id, _)| !self.open.stopping.contains(id));
+        running.map(|(id, activation)| (*id, activation))
     }
 
     pub(crate) fn children_to_stop(&self) -> impl Iterator<Item = &Activation> {
@@ -117,8 +119,52 @@ impl Progress {
         format!("{}/{activation}", self.key.workflow_id).into()
     }
 
-    pub(crate) fn timers_to_stop(&self) -> impl Iterator<Item = Arc<str>> {
-        self.open.timers.keys().cloned()
+    pub(crate) fn timers_to_stop(&self) -> impl Iterator<Item = (&Arc<str>, &Activation)> {
+        self.open.timers.iter()
+    }
+
+    /// Whether something of that item is open.
+    pub(crate) fn runs_item(&self, step: &StepId, item: u32) -> bool {
+        let is_it =
+            |activation: &Activation| activation.step == *step && activation.item == Some(item);
+        let open = &self.open;
+        open.activities.values().any(is_it)
+            || open.children.values().any(is_it)
+            || open.timers.values().any(is_it)
+            || open.approvals.values().any(is_it)
+            || open.signal_waits.values().flatten().any(is_it)
+    }
+
+    /// Open sub-flows that were not told yet that this run is paused.
+    pub(crate) fn children_to_pause(&self) -> impl Iterator<Item = EventId> {
+        self.open.children.keys().copied().filter(|id| !self.open.suspended.contains(id))
+    }
+
+    /// Open sub-flows that this run has paused.
+    pub(crate) fn children_to_resume(&self) -> impl Iterator<Item = EventId> {
+        self.open.suspended.iter().copied().filter(|id| self.open.children.contains_key(id))
+    }
+
+    /// Whether a step of that name was removed from the run.
+    pub(crate) fn was_removed(&self, id: &StepId) -> bool {
+        self.steering.gone.contains(id)
+    }
+
+    /// The steps before which the run pauses.
+    pub(crate) fn breakpoints(&self) -> &BTreeSet<StepId> {
+        &self.steering.breakpoints
+    }
+
+    /// Whether the run pauses before this start because of a breakpoint.
+    pub(crate) fn breaks_before(&self, step: &Step, visit: u32, item: Option<u32>) -> bool {
+        item.is_none()
+            && self.steering.breakpoints.contains(&step.id)
+            && !self.steering.passed.contains(&(step.id.clone(), visit))
+    }
+
+    /// Whether the run was to pause after so many starts, and they have taken place.
+    pub(crate) fn is_out_of_steps(&self) -> bool {
+        self.steering.steps_left == Some(0)
     }
 
     pub(crate) fn step_at(&self, at: usize) -> Option<&Step> {

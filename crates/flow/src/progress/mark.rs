@@ -23,6 +23,14 @@ pub enum Mark {
     Failed(StepFailed),
     /// A step's output became steps.
     Spawn(Spawn),
+    /// Somebody changed the graph.
+    Mutation(Mutation),
+    /// Somebody set or removed breakpoints.
+    Breakpoints(Breakpoints),
+    /// Somebody lets the run go on for some starts.
+    Stepping(Stepping),
+    /// The run pauses before a start.
+    Break(Break),
 }
 
 /// `reflux.route`.
@@ -107,6 +115,52 @@ pub struct Spawn {
     pub steps: Vec<Value>,
 }
 
+/// `reflux.mutation`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Mutation {
+    /// The revision of the run's flow from here on; the first mutation makes 1.
+    pub revision: u64,
+    /// Who changed it.
+    #[serde(default)]
+    pub author: String,
+    /// Why, for people.
+    #[serde(default)]
+    pub reason: String,
+    /// The operations as they were given, for people: what counts is below.
+    #[serde(default)]
+    pub patch: Value,
+    /// Steps as they are from here on, in the canonical form.
+    pub put: Vec<Value>,
+    /// Steps that are gone, and items (`step[17]`) that are not to run.
+    pub removed: Vec<String>,
+}
+
+/// `reflux.breakpoints`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Breakpoints {
+    /// All that are set from here on.
+    pub set: Vec<StepId>,
+}
+
+/// `reflux.stepping`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stepping {
+    /// How many starts of steps and items there are before the run pauses.
+    pub count: u32,
+}
+
+/// `reflux.break`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Break {
+    /// The step that would have started.
+    pub step: StepId,
+    /// Its visit.
+    pub visit: u32,
+    /// Its item, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<u32>,
+}
+
 impl Mark {
     /// The marker's name in the history.
     pub fn name(&self) -> &'static str {
@@ -118,6 +172,10 @@ impl Mark {
             Self::Wait(_) => "reflux.wait",
             Self::Failed(_) => "reflux.failed",
             Self::Spawn(_) => "reflux.spawn",
+            Self::Mutation(_) => "reflux.mutation",
+            Self::Breakpoints(_) => "reflux.breakpoints",
+            Self::Stepping(_) => "reflux.stepping",
+            Self::Break(_) => "reflux.break",
         }
     }
 
@@ -134,6 +192,10 @@ impl Mark {
             "reflux.wait" => Self::Wait(serde_json::from_slice(json)?),
             "reflux.failed" => Self::Failed(serde_json::from_slice(json)?),
             "reflux.spawn" => Self::Spawn(serde_json::from_slice(json)?),
+            "reflux.mutation" => Self::Mutation(serde_json::from_slice(json)?),
+            "reflux.breakpoints" => Self::Breakpoints(serde_json::from_slice(json)?),
+            "reflux.stepping" => Self::Stepping(serde_json::from_slice(json)?),
+            "reflux.break" => Self::Break(serde_json::from_slice(json)?),
             _ => return Ok(None),
         }))
     }

@@ -12,6 +12,7 @@ mod activation;
 mod agenda;
 mod approval;
 mod mark;
+mod mutation;
 mod observe;
 mod spawn;
 mod step;
@@ -24,7 +25,11 @@ use reflux_core::{EventId, Header, RunKey};
 use serde_json::Value;
 
 pub use activation::Activation;
-pub use mark::{Fanout, Mark, Route, Skip, Spawn, StepFailed, WaitFor, When};
+pub use mark::{
+    Break, Breakpoints, Fanout, Mark, Mutation, Route, Skip, Spawn, StepFailed, Stepping, WaitFor,
+    When,
+};
+pub(crate) use mutation::{Removed, Standing, restarts};
 pub use observe::Incoherent;
 pub(crate) use spawn::spawned_steps;
 pub use step::{Outcome, Phase, StepState};
@@ -53,6 +58,7 @@ pub struct Progress {
     handlers: BTreeSet<usize>,
     open: Open,
     agenda: Agenda,
+    steering: Steering,
     signals: BTreeMap<String, VecDeque<Arc<Value>>>,
     /// Succeeded steps that can be taken back, in order of their success.
     undoable: Vec<usize>,
@@ -83,6 +89,25 @@ struct Open {
     stopping: BTreeSet<EventId>,
     /// Steps that wait for the steps they spawned.
     parents: BTreeSet<usize>,
+    /// Steps that start again as they are now when what they run has ended without a result.
+    restarting: BTreeSet<StepId>,
+    /// Children that were paused with this run.
+    suspended: BTreeSet<EventId>,
+}
+
+/// What operators asked of the run.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Steering {
+    /// How often the graph was changed.
+    revision: u64,
+    /// Steps that were removed: what they run may still be open under their names.
+    gone: BTreeSet<StepId>,
+    /// Steps before which the run pauses.
+    breakpoints: BTreeSet<StepId>,
+    /// Visits before which it has paused.
+    passed: BTreeSet<(StepId, u32)>,
+    /// Starts that are left before the run pauses; `None` while nobody single-steps.
+    steps_left: Option<u32>,
 }
 
 /// What is to be decided next, in the order in which it is taken up.
@@ -123,6 +148,7 @@ impl Progress {
             handlers: BTreeSet::new(),
             open: Open::default(),
             agenda: Agenda::default(),
+            steering: Steering::default(),
             signals: BTreeMap::new(),
             undoable: Vec::new(),
             ending: None,
@@ -142,6 +168,11 @@ impl Progress {
     /// The definition as it is now: spawned steps included.
     pub fn flow(&self) -> &Arc<Flow> {
         &self.flow
+    }
+
+    /// How often the definition was changed since the run began.
+    pub fn revision(&self) -> u64 {
+        self.steering.revision
     }
 
     /// The flows the run can call.
@@ -187,6 +218,13 @@ impl Progress {
     /// The signals that steps wait for.
     pub fn awaited_signals(&self) -> impl Iterator<Item = &str> {
         self.open.signal_waits.keys().map(String::as_str)
+    }
+
+    /// Whether that activation waits for a signal or an approval.
+    pub fn awaits(&self, activation: &str) -> bool {
+        let is_it = |waiting: &Activation| waiting.to_string() == activation;
+        self.open.approvals.contains_key(activation)
+            || self.open.signal_waits.values().flatten().any(is_it)
     }
 
     /// The activation that a scheduled activity belongs to, while it is open.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reflux_core::{Event, Kind};
+use reflux_core::{Event, Kind, Told, told_child};
 use serde_json::{Value, json};
 
 use super::{
@@ -80,7 +80,11 @@ impl Progress {
             Kind::TimerFired(fired) => self.timer_fired(&fired.timer_id),
             Kind::TimerCanceled(canceled) => {
                 self.agenda.stale_timers.remove(&canceled.timer_id);
-                self.open.timers.remove(&canceled.timer_id);
+                let activation = self.open.timers.remove(&canceled.timer_id);
+                let step = activation.filter(|it| self.open.restarting.remove(&it.step));
+                if let Some(at) = step.and_then(|activation| self.position(&activation.step)) {
+                    self.ready_to_start(at);
+                }
             }
             Kind::Signaled(signaled) => {
                 let value = payload::value_of(&signaled.input).unwrap_or(Value::Null);
@@ -136,6 +140,13 @@ impl Progress {
                 self.ending = self.ending.take().or(Some(Ending::Canceled));
                 self.leave_waits();
             }
+            // Who resumes without a word on steps wants no more single-stepping.
+            Kind::Paused(_) => self.steering.steps_left = None,
+            Kind::Marker(marker) if told_child(marker).is_some() => match told_child(marker) {
+                Some((Told::Pause, child)) => drop(self.open.suspended.insert(child)),
+                Some((Told::Resume, child)) => drop(self.open.suspended.remove(&child)),
+                Some((Told::Terminate, _)) | None => {}
+            },
             Kind::Marker(marker) => self
                 .observe_marker(&marker.name, payload::marker_json(marker))
                 .map_err(incoherent)?,
@@ -212,6 +223,12 @@ impl Progress {
                 }
                 self.observe_spawn(&spawn, steps);
             }
+            Mark::Mutation(mutation) => self.observe_mutation(&mutation)?,
+            Mark::Breakpoints(breakpoints) => {
+                self.steering.breakpoints = breakpoints.set.into_iter().collect();
+            }
+            Mark::Stepping(stepping) => self.steering.steps_left = Some(stepping.count),
+            Mark::Break(stop) => drop(self.steering.passed.insert((stop.step, stop.visit))),
         }
         Ok(())
     }
@@ -260,7 +277,7 @@ impl Progress {
     }
 
     /// Whether a timer of this activation limits a wait instead of being it.
-    fn is_bounded_wait(&self, activation: &Activation) -> bool {
+    pub(super) fn is_bounded_wait(&self, activation: &Activation) -> bool {
         let step = self.position(&activation.step).and_then(|at| self.flow.steps.get(at));
         matches!(
             step.map(|step| &step.action),
@@ -339,7 +356,7 @@ impl Progress {
     }
 
     /// Takes the activation out of what is waited for; `false` when it was not there.
-    fn stop_waiting(&mut self, activation: &Activation) -> bool {
+    pub(super) fn stop_waiting(&mut self, activation: &Activation) -> bool {
         if self.open.approvals.remove(&activation.to_string()).is_some() {
             return true;
         }

@@ -1,5 +1,6 @@
 //! Where one step stands.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -69,9 +70,18 @@ pub(super) struct Fan {
     pub concurrency: u32,
     pub outputs: Vec<Value>,
     pub error: Option<Arc<Value>>,
+    /// Items that are not to run: their output is null.
+    pub skipped: BTreeSet<usize>,
 }
 
 impl Fan {
+    /// Passes the items by that are not to run.
+    pub fn pass_skipped(&mut self) {
+        while self.skipped.contains(&self.next) {
+            self.next += 1;
+        }
+    }
+
     /// Whether another item may start now.
     pub fn has_room(&self) -> bool {
         let has_room = self.running < self.concurrency || Defect::ItemsUnbounded.is_planted();
@@ -123,6 +133,19 @@ impl StepState {
     pub fn items(&self) -> Option<(usize, usize)> {
         let fan = self.fan.as_ref()?;
         Some((fan.next - fan.running as usize, fan.items.len()))
+    }
+
+    /// Whether the item of that number has begun, while a `for_each` is under way; `None` when
+    /// there is no such item.
+    pub(crate) fn has_begun(&self, item: u32) -> Option<bool> {
+        let fan = self.fan.as_ref()?;
+        let item = item as usize;
+        (item < fan.items.len()).then(|| item < fan.next)
+    }
+
+    /// Whether the item of that number is not to run.
+    pub(crate) fn is_skipped(&self, item: u32) -> bool {
+        self.fan.as_ref().is_some_and(|fan| fan.skipped.contains(&(item as usize)))
     }
 
     /// The item of that number, while a `for_each` is under way.

@@ -1,5 +1,6 @@
 //! What the events mean for the steps: start, end, release, fire.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -27,12 +28,18 @@ impl Progress {
         }
     }
 
-    fn make_ready(&mut self, at: usize) {
+    pub(super) fn make_ready(&mut self, at: usize) {
+        let Some(state) = self.steps.get_mut(at) else { return };
+        state.visits += 1;
+        self.ready_to_start(at);
+    }
+
+    /// The visit is to be started; again, if it was under way.
+    pub(super) fn ready_to_start(&mut self, at: usize) {
         let flow = self.flow.clone();
         let (Some(step), Some(state)) = (flow.steps.get(at), self.steps.get_mut(at)) else {
             return;
         };
-        state.visits += 1;
         state.phase = Phase::Ready;
         // A place where branches meet does nothing: it has ended as soon as it is reached.
         if step.action == Action::Pass && step.when.is_none() && step.for_each.is_none() {
@@ -45,8 +52,15 @@ impl Progress {
     /// The visit has begun: it is no longer to be started.
     pub(super) fn begin(&mut self, at: usize) {
         self.agenda.ready.remove(&at);
+        self.count_start();
         if let Some(state) = self.state(at) {
             state.phase = Phase::Running;
+        }
+    }
+
+    fn count_start(&mut self) {
+        if let Some(left) = &mut self.steering.steps_left {
+            *left = left.saturating_sub(1);
         }
     }
 
@@ -56,10 +70,12 @@ impl Progress {
             return;
         };
         fan.next = fan.next.max(item as usize + 1);
+        fan.pass_skipped();
         fan.running += 1;
         if !fan.has_room() {
             self.agenda.fanning.remove(&at);
         }
+        self.count_start();
     }
 
     /// The `when` of a visit was evaluated.
@@ -93,6 +109,7 @@ impl Progress {
             running: 0,
             concurrency,
             error: None,
+            skipped: BTreeSet::new(),
         };
         if let Some(state) = self.state(at) {
             state.fan = Some(Box::new(fan));
@@ -106,6 +123,12 @@ impl Progress {
             return self.undone(result);
         }
         let Some(at) = self.position(&activation.step) else { return };
+        if activation.item.is_none()
+            && self.open.restarting.remove(&activation.step)
+            && result.is_err()
+        {
+            return self.ready_to_start(at);
+        }
         let Some(item) = activation.item else {
             return match result {
                 Ok(output) => self.visit_succeeded(at, activation, output),
@@ -126,6 +149,14 @@ impl Progress {
             }
             Err(error) => fan.error = fan.error.take().or(Some(Arc::new(error))),
         }
+        self.go_on_fanning(at);
+    }
+
+    /// Something of a `for_each` has changed: more items may start, or it is over.
+    pub(super) fn go_on_fanning(&mut self, at: usize) {
+        let Some(fan) = self.steps.get_mut(at).and_then(|state| state.fan.as_mut()) else {
+            return;
+        };
         if fan.has_room() {
             self.agenda.fanning.insert(at);
         } else {
@@ -240,6 +271,9 @@ impl Progress {
         self.agenda.fanning.remove(&at);
         self.open.parents.remove(&at);
         let Some(state) = self.steps.get_mut(at) else { return 0 };
+        if let Some(step) = self.flow.steps.get(at).filter(|_| !self.steering.passed.is_empty()) {
+            self.steering.passed.remove(&(step.id.clone(), state.visits));
+        }
         let first = state.outcome.is_none();
         state.phase = Phase::Ended;
         state.outcome = Some(outcome);
@@ -280,7 +314,7 @@ impl Progress {
     }
 
     /// Starts or skips a step whose needs have all ended.
-    fn consider(&mut self, at: usize) {
+    pub(super) fn consider(&mut self, at: usize) {
         let flow = self.flow.clone();
         let (Some(step), Some(state)) = (flow.steps.get(at), self.steps.get(at)) else { return };
         let first = step.join == Join::Any && Defect::AnyJoinsTheFirst.is_planted();

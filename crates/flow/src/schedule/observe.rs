@@ -1,6 +1,6 @@
 //! Folds one event of the history into the schedule.
 
-use reflux_core::{Event, EventId, Kind, Signaled, Timestamp, terminated_child};
+use reflux_core::{Event, EventId, Kind, Signaled, Timestamp, Told, told_child};
 use serde_json::Value;
 
 use super::mark::{NAME, Resume, Tick};
@@ -34,8 +34,9 @@ impl Schedule {
                 self.ticked(tick.map_err(|error| incoherent(format!("{NAME}: {error}")))?);
             }
             Kind::Marker(marker) => {
-                let child = terminated_child(marker);
-                if let Some(run) = child.and_then(|child| self.open.get_mut(&child)) {
+                if let Some((Told::Terminate, child)) = told_child(marker)
+                    && let Some(run) = self.open.get_mut(&child)
+                {
                     run.ending = true;
                 }
             }

@@ -234,9 +234,7 @@ fn said(kind: &Kind) -> Option<String> {
         Kind::ExternalCancelInitiated(cancel) => {
             format!("cancel {}", short(&cancel.target.workflow_id))
         }
-        Kind::Marker(marker) if reflux_core::terminated_child(marker).is_some() => {
-            "terminate".to_owned()
-        }
+        Kind::Marker(marker) if reflux_core::told_child(marker).is_some() => "terminate".to_owned(),
         kind if kind.closes_run() => kind.name().to_owned(),
         _ => return None,
     })

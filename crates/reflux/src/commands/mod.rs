@@ -2,6 +2,7 @@
 
 pub mod approve;
 pub mod backup;
+pub mod breakpoint;
 pub mod config;
 pub mod define;
 pub mod deploy;
@@ -13,7 +14,9 @@ pub mod init;
 pub mod keys;
 mod known;
 pub mod list;
+pub mod mutate;
 pub mod nodes;
+pub mod pause;
 pub mod replay;
 pub mod resolve;
 pub mod resume;
@@ -62,6 +65,9 @@ pub fn run(command: Command, global: &Global, out: &Out) -> Done {
         Command::History(args) => history::run(&args, global, out),
         Command::Replay(args) => replay::run(&args, global, out),
         Command::Resume(args) => resume::run(&args, global, out),
+        Command::Pause(args) => pause::run(&args, global, out),
+        Command::Breakpoint(args) => breakpoint::run(&args, global, out),
+        Command::Mutate(args) => mutate::run(&args, global, out),
         Command::Cancel(args) => end::cancel(&args, global, out),
         Command::Terminate(args) => end::terminate(&args, global, out),
         Command::Signal(args) => signal::run(&args, global, out),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use reflux_flow::graph::Bundle;
 use reflux_server::Error;
-use reflux_server::protocol::{ListRuns, Request, Row};
+use reflux_server::protocol::{ListRuns, Request, Row, new_request_id};
 use reflux_server::story::{Story, Telling};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Done, project};
 use crate::cli::Global;
@@ -26,6 +26,9 @@ const FOLLOWED_MAX: usize = 1000;
 pub struct Args {
     /// Run id, the beginning of one, workflow id, or `last`
     run: Option<String>,
+    /// Let a paused run go on for so many starts of steps and items, then pause it again
+    #[arg(long, value_name = "N", requires = "run", value_parser = clap::value_parser!(u32).range(1..))]
+    steps: Option<u32>,
 }
 
 pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
@@ -37,23 +40,33 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
     }
     let mut session = Session::open(&project)?;
     let (code, interrupted) = match &args.run {
-        Some(name) => one(&mut session, name, out)?,
+        Some(name) => one(&mut session, name, args.steps, out)?,
         None => all(&mut session, out)?,
     };
     session.close(interrupted, out);
     Ok(code.into())
 }
 
-fn one(session: &mut Session, name: &str, out: &Out) -> Result<(u8, bool), Error> {
+fn one(
+    session: &mut Session,
+    name: &str,
+    steps: Option<u32>,
+    out: &Out,
+) -> Result<(u8, bool), Error> {
     let row = session.client()?.find(name)?;
     let story = super::story(session.client()?, &row)?;
-    if story.waits_for.iter().any(|wait| wait.kind == "resume") {
+    if let Some(steps) = steps {
+        let run = row.run.run_id.to_string();
+        let request = json!({ "run": run, "steps": steps, "request_id": new_request_id() });
+        session.client()?.api("RunService/StepRun", request)?;
+    } else if story.waits_for.iter().any(|wait| wait.kind == "resume") {
         session.client()?.act(Request::Unpause { run: row.run.clone() })?;
     }
     if story.closed.is_some() {
         out.note(format!("run {} is closed already: {}", row.run.run_id, story.status));
     }
-    match follow(session, &row, false, out)? {
+    // Who steps through a run looks at where it pauses next.
+    match follow(session, &row, steps.is_some(), out)? {
         Followed::Closed(story) | Followed::ForPeople(story) => {
             report(&story, out);
             outcome::print(&story, out);

@@ -11,7 +11,7 @@ use reflux_proto::api::run_service_server::{RunService, RunServiceServer};
 use reflux_proto::api::trigger_service_server::{TriggerService, TriggerServiceServer};
 use tonic::{Code, Request, Response, Status};
 
-use super::{flows, live, nodes, replay, runs, triggers};
+use super::{flows, live, nodes, replay, runs, steer, triggers};
 use crate::net::limits::BODY_BYTES_MAX;
 use crate::net::{App, Services};
 use crate::service::Service;
@@ -102,6 +102,9 @@ service! { RunService {
     pause_run(PauseRunRequest) -> PauseRunResponse: runs::pause;
     resume_run(ResumeRunRequest) -> ResumeRunResponse: runs::resume;
     resolve_step(ResolveStepRequest) -> ResolveStepResponse: runs::resolve;
+    mutate_run(MutateRunRequest) -> MutateRunResponse: steer::mutate;
+    set_breakpoints(SetBreakpointsRequest) -> SetBreakpointsResponse: steer::breakpoints;
+    step_run(StepRunRequest) -> StepRunResponse: steer::step;
     get_run_state(GetRunStateRequest) -> GetRunStateResponse: replay::state;
     verify_run(VerifyRunRequest) -> VerifyRunResponse: replay::verify;
     verify_runs(VerifyRunsRequest) -> VerifyRunsResponse: replay::verify_all;

@@ -18,6 +18,7 @@ pub mod nodes;
 mod page;
 pub mod replay;
 pub mod runs;
+pub mod steer;
 pub mod triggers;
 
 use std::sync::Arc;
@@ -61,6 +62,9 @@ pub const METHODS: &[(&str, Call)] = &[
     ("RunService/PauseRun", |s, v| answer(s, v, runs::pause)),
     ("RunService/ResumeRun", |s, v| answer(s, v, runs::resume)),
     ("RunService/ResolveStep", |s, v| answer(s, v, runs::resolve)),
+    ("RunService/MutateRun", |s, v| answer(s, v, steer::mutate)),
+    ("RunService/SetBreakpoints", |s, v| answer(s, v, steer::breakpoints)),
+    ("RunService/StepRun", |s, v| answer(s, v, steer::step)),
     ("RunService/GetRunState", |s, v| answer(s, v, replay::state)),
     ("RunService/VerifyRun", |s, v| answer(s, v, replay::verify)),
     ("RunService/VerifyRuns", |s, v| answer(s, v, replay::verify_all)),

@@ -113,8 +113,23 @@ impl Telling {
                     tracing::debug!(%error, "the story goes on without its definition");
                     self.progress = None;
                 }
+                self.leave_waits(event.time);
             }
             Item::Delta(delta) => self.delta(delta),
+        }
+    }
+
+    /// In a changed graph some waits are over without an answer.
+    fn leave_waits(&mut self, time: Timestamp) {
+        let Some(progress) = self.progress.as_ref().filter(|it| it.revision() > 0) else { return };
+        let is_over = |place: &Place| {
+            let visit = self.steps.get(place.step).and_then(|step| step.visits.get(place.visit));
+            visit.is_some_and(|visit| !progress.awaits(&visit.activation))
+        };
+        let over: Vec<Place> = self.waits.iter().copied().filter(is_over).collect();
+        self.waits.retain(|place| !over.contains(place));
+        for place in over {
+            self.end(Some(place), time, Err(canceled_error()));
         }
     }
 
@@ -183,7 +198,16 @@ impl Telling {
                 self.waits.retain(|waiting| Some(*waiting) != place);
                 self.end(place, time, result);
             }
-            Kind::TimerCanceled(canceled) => drop(self.timers.remove(&canceled.timer_id)),
+            Kind::TimerCanceled(canceled) => {
+                let place = self.timers.remove(&canceled.timer_id);
+                let changed = self.progress.as_ref().is_some_and(|it| it.revision() > 0);
+                let only_time = place
+                    .and_then(|place| self.visit(place))
+                    .is_some_and(|visit| matches!(visit.wait, Some(Wait::Timer { .. })));
+                if changed && only_time {
+                    self.end(place, time, Err(canceled_error()));
+                }
+            }
             Kind::ChildInitiated(child) => {
                 let prefix = format!("{}/", self.key.workflow_id);
                 let activation = child
@@ -339,7 +363,12 @@ impl Telling {
                     Err(json!({ "kind": failed.kind, "message": failed.message })),
                 );
             }
-            Mark::Spawn(_) => {}
+            // What they changed is told by the progress.
+            Mark::Spawn(_)
+            | Mark::Mutation(_)
+            | Mark::Breakpoints(_)
+            | Mark::Stepping(_)
+            | Mark::Break(_) => {}
         }
     }
 

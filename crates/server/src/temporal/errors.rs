@@ -122,7 +122,9 @@ fn rejected(rejection: &Rejection) -> Status {
         | Rejection::Stale { .. }
         | Rejection::WrongState { .. } => not_found(text),
         Rejection::AlreadyStarted | Rejection::AlreadyDone(_) => Status::already_exists(text),
-        Rejection::TooEarly { .. } | Rejection::Paused => Status::failed_precondition(text),
+        Rejection::TooEarly { .. } | Rejection::Paused | Rejection::Refused(_) => {
+            Status::failed_precondition(text)
+        }
         Rejection::LimitExceeded { .. } | Rejection::Invalid(_) => invalid(text),
         Rejection::Illegal(_) | Rejection::Poisoned => Status::unavailable(text),
     }

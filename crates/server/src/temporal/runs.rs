@@ -1,8 +1,8 @@
 //! What clients ask of a run: signal, cancel, terminate, describe; and what is refused.
 
 use reflux_core::{
-    Activity, Command, Deadline, Decider, Phase, Rejection, RequestCancel, Run, Signal, Terminate,
-    WorkflowTask, wire,
+    Activity, Command, Deadline, Decider, Phase, Rejection, RequestCancel, Run, Signal, Suspend,
+    Terminate, WorkflowTask, wire,
 };
 use reflux_engine::{Ask, Error, Lane};
 use reflux_proto::temporal::api::common::v1::{ActivityType, WorkflowType};
@@ -17,17 +17,29 @@ use reflux_proto::temporal::api::workflow::v1::{
 };
 use reflux_proto::temporal::api::workflowservice::v1::{
     DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse,
+    PauseWorkflowExecutionRequest, PauseWorkflowExecutionResponse,
     RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse,
     ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse, ResetWorkflowExecutionRequest,
     ResetWorkflowExecutionResponse, SignalWorkflowExecutionRequest,
     SignalWorkflowExecutionResponse, TerminateWorkflowExecutionRequest,
-    TerminateWorkflowExecutionResponse,
+    TerminateWorkflowExecutionResponse, UnpauseWorkflowExecutionRequest,
+    UnpauseWorkflowExecutionResponse,
 };
 use tonic::Status;
 
 use super::Frontend;
-use super::convert::{execution, header, name, payloads, run_id, text, to_execution, to_status};
+use super::convert::{
+    execution, header, lane, name, payloads, run_id, text, to_execution, to_status,
+};
 use super::errors::{refused, unimplemented};
+
+fn suspend(reason: String, identity: String, request_id: String) -> Result<Suspend, Status> {
+    Ok(Suspend {
+        reason: text("Reason", reason)?,
+        identity: text("Identity", identity)?,
+        request_id: text("RequestId", request_id)?,
+    })
+}
 
 impl Frontend {
     pub(super) async fn signal(
@@ -85,6 +97,43 @@ impl Frontend {
         let ask = Ask::Command { run_id: run, first_run, command };
         self.app.engine.ask(lane, ask, |_, _| ()).await.map_err(refused)?;
         Ok(TerminateWorkflowExecutionResponse {})
+    }
+
+    pub(super) async fn pause(
+        &self,
+        request: PauseWorkflowExecutionRequest,
+    ) -> Result<PauseWorkflowExecutionResponse, Status> {
+        let suspend = suspend(request.reason, request.identity, request.request_id)?;
+        let command = Command::Pause(suspend);
+        self.suspend(request.namespace, request.workflow_id, request.run_id, command).await?;
+        Ok(PauseWorkflowExecutionResponse {})
+    }
+
+    pub(super) async fn unpause(
+        &self,
+        request: UnpauseWorkflowExecutionRequest,
+    ) -> Result<UnpauseWorkflowExecutionResponse, Status> {
+        let suspend = suspend(request.reason, request.identity, request.request_id)?;
+        let command = Command::Unpause(suspend);
+        self.suspend(request.namespace, request.workflow_id, request.run_id, command).await?;
+        Ok(UnpauseWorkflowExecutionResponse {})
+    }
+
+    async fn suspend(
+        &self,
+        namespace: String,
+        workflow_id: String,
+        run_id: String,
+        command: Command,
+    ) -> Result<(), Status> {
+        let namespace = self.namespace(namespace)?;
+        let (lane, run_id) = lane(namespace, workflow_id, &run_id)?;
+        let ask = Ask::Command { run_id, first_run: None, command };
+        match self.app.engine.ask(lane, ask, |_, _| ()).await {
+            // Asking twice is asking once.
+            Ok(()) | Err(Error::Rejected(Rejection::AlreadyDone(_))) => Ok(()),
+            Err(error) => Err(refused(error)),
+        }
     }
 
     /// A run is not reset: a flow is re-driven, code continues as new.

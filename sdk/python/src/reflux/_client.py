@@ -9,7 +9,7 @@ import os
 import re
 import ssl
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -256,6 +256,20 @@ class Client:
     async def resume(self, run: str) -> None:
         """Let a paused run go on."""
         await self._post(_run(run, "resume"), {"request_id": str(uuid.uuid4())})
+
+    async def mutate(self, run: str, patch: Mapping[str, Json], *, reason: str = "") -> int:
+        """Change the graph of a run; the revision of its flow from then on."""
+        body = {"patch": json.dumps(dict(patch)), "reason": reason, "request_id": str(uuid.uuid4())}
+        return int(cast(float, (await self._post(_run(run, "mutate"), body))["revision"]))
+
+    async def breakpoints(self, run: str, *, add: Sequence[str] = (), remove: Sequence[str] = ()) -> None:
+        """Pause a run before these steps; no more before those."""
+        body = {"add": list(add), "remove": list(remove), "request_id": str(uuid.uuid4())}
+        await self._post(_run(run, "breakpoints"), body)
+
+    async def step(self, run: str, steps: int = 1) -> None:
+        """Let a run go on for so many starts, then pause it again."""
+        await self._post(_run(run, "step"), {"steps": steps, "request_id": str(uuid.uuid4())})
 
     async def register_node(self, manifest: Mapping[str, Json], *, task_queue: str = "") -> None:
         """Make a node known that workers serve. The same again does nothing."""

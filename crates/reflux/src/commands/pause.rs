@@ -1,0 +1,31 @@
+//! `pause`.
+
+use serde_json::json;
+
+use reflux_server::protocol::new_request_id;
+
+use super::{Done, changed, done, leave, look};
+use crate::cli::Global;
+use crate::out::Out;
+
+/// Start nothing new in a run until it is resumed. What runs ends, and its results are kept.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Run id, the beginning of one, workflow id, or `last`
+    run: String,
+    /// Why, for whoever reads the history
+    #[arg(long, default_value = "")]
+    reason: String,
+}
+
+pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
+    let client = look(global)?;
+    let row = client.find(&args.run)?;
+    let request = json!({
+        "run": row.run.run_id.to_string(), "reason": args.reason, "request_id": new_request_id(),
+    });
+    client.api("RunService/PauseRun", request)?;
+    changed(&client, &row, "paused", "paused:", out);
+    leave(client);
+    done()
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use reflux_core::{Decision, Failure, Kind, Payload, Payloads, Target, terminated_child};
+use reflux_core::{Decision, Failure, Kind, Payload, Payloads, Target, Told, told_child};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -49,8 +49,13 @@ pub(super) fn agree(kind: &Kind, decision: &Decision) -> bool {
             e.name == *name && same_details(&e.details, details)
         }
         (Kind::Marker(e), Decision::TerminateChild { initiated }) => {
-            terminated_child(e) == Some(*initiated)
+            told_child(e) == Some((Told::Terminate, *initiated))
         }
+        (Kind::Marker(e), Decision::SuspendChild { initiated, pause }) => {
+            let told = if *pause { Told::Pause } else { Told::Resume };
+            told_child(e) == Some((told, *initiated))
+        }
+        (Kind::Paused(e), Decision::Pause { reason }) => e.reason == *reason,
         // A result that was kept stands for the call: the call itself is what is decided again.
         (Kind::Marker(e), Decision::ScheduleActivity(d)) => {
             reused(e).is_some_and(|activation| activation == *d.activity_id)
@@ -135,6 +140,11 @@ pub(super) fn of_decision(decision: &Decision) -> Value {
         Decision::TerminateChild { initiated } => {
             ("MarkerRecorded", json!({ "name": "reflux.terminate", "initiated": initiated.0 }))
         }
+        Decision::SuspendChild { initiated, pause } => {
+            let name = if *pause { "reflux.pause-child" } else { "reflux.resume-child" };
+            ("MarkerRecorded", json!({ "name": name, "initiated": initiated.0 }))
+        }
+        Decision::Pause { reason } => ("WorkflowExecutionPaused", json!({ "reason": **reason })),
         Decision::SignalExternal(d) => (
             "SignalExternalWorkflowExecutionInitiated",
             json!({ "workflow_id": *d.target.workflow_id, "name": *d.name, "input": value(&d.input) }),

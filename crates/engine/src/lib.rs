@@ -31,6 +31,7 @@ mod queries;
 mod record;
 mod recover;
 mod recovered;
+mod redrive;
 mod request;
 mod router;
 mod specs;
@@ -51,6 +52,7 @@ pub use matching::{Offer, Queue, QueueKind};
 pub use metrics::describe as describe_metrics;
 pub use queries::{OpenQuery, QueryOutcome};
 pub use recovered::Recovered;
+pub use redrive::Redriving;
 pub use request::{
     Answer, Ask, Lane, NewRun, Reply, Request, Spec, WhenClosed, WhenOpen, no_reply,
 };

@@ -78,6 +78,10 @@ pub enum Command {
     History(commands::history::Args),
     /// Go on with runs that were left open
     Resume(commands::resume::Args),
+    /// Run a run again, without doing again what it did
+    Redrive(commands::redrive::Args),
+    /// Make a new run in the state that a run had at one of its events
+    Fork(commands::fork::Args),
     /// Ask a run to stop; what it did is taken back where the flow says so
     Cancel(commands::end::CancelArgs),
     /// End a run at once

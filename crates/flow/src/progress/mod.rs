@@ -11,6 +11,7 @@
 mod activation;
 mod agenda;
 mod approval;
+mod ledger;
 mod mark;
 mod observe;
 mod spawn;
@@ -24,8 +25,11 @@ use reflux_core::{EventId, Header, RunKey};
 use serde_json::Value;
 
 pub use activation::Activation;
-pub use mark::{Fanout, Mark, Route, Skip, Spawn, StepFailed, WaitFor, When};
+pub use mark::{
+    Fanout, Mark, Origin, Reuse, ReuseKind, Route, Skip, Spawn, StepFailed, WaitFor, When,
+};
 pub use observe::Incoherent;
+pub(crate) use observe::decides;
 pub(crate) use spawn::spawned_steps;
 pub use step::{Outcome, Phase, StepState};
 
@@ -67,6 +71,8 @@ pub struct Progress {
     undo_errors: Vec<Arc<Value>>,
     done: u32,
     closed: bool,
+    /// Keys of what it did; `None` unless somebody asks for them.
+    ledger: Option<Box<ledger::Ledger>>,
 }
 
 /// Work that has begun and not ended.
@@ -132,6 +138,7 @@ impl Progress {
             undo_errors: Vec::new(),
             done: 0,
             closed: false,
+            ledger: None,
             flow,
         };
         progress.connect(0);

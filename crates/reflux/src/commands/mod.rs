@@ -8,12 +8,14 @@ pub mod deploy;
 pub mod emit;
 pub mod end;
 pub mod flows;
+pub mod fork;
 pub mod history;
 pub mod init;
 pub mod keys;
 mod known;
 pub mod list;
 pub mod nodes;
+pub mod redrive;
 pub mod resolve;
 pub mod resume;
 pub mod run;
@@ -60,6 +62,8 @@ pub fn run(command: Command, global: &Global, out: &Out) -> Done {
         Command::Show(args) => show::run(&args, global, out),
         Command::History(args) => history::run(&args, global, out),
         Command::Resume(args) => resume::run(&args, global, out),
+        Command::Redrive(args) => redrive::run(&args, global, out),
+        Command::Fork(args) => fork::run(&args, global, out),
         Command::Cancel(args) => end::cancel(&args, global, out),
         Command::Terminate(args) => end::terminate(&args, global, out),
         Command::Signal(args) => signal::run(&args, global, out),

@@ -365,7 +365,7 @@ pub fn usage(
     })
 }
 
-fn read(source: &v1::FlowSource) -> Result<Parsed, Vec<Diagnostic>> {
+pub(super) fn read(source: &v1::FlowSource) -> Result<Parsed, Vec<Diagnostic>> {
     let bytes = u64::try_from(source.text.len()).unwrap_or(u64::MAX);
     if bytes > SOURCE_BYTES_MAX {
         let message = format!("the definition has {bytes} bytes; {SOURCE_BYTES_MAX} are allowed");
@@ -375,7 +375,7 @@ fn read(source: &v1::FlowSource) -> Result<Parsed, Vec<Diagnostic>> {
 }
 
 /// A flow with its sub-flows: those beside it, those that are deployed, those of the project.
-fn bundle(
+pub(super) fn bundle(
     service: &Service,
     namespace: &str,
     parsed: &Parsed,
@@ -394,7 +394,7 @@ fn bundle(
     })
 }
 
-fn find(service: &Service, parsed: &Parsed, bundle: &Bundle) -> Vec<Diagnostic> {
+pub(super) fn find(service: &Service, parsed: &Parsed, bundle: &Bundle) -> Vec<Diagnostic> {
     let nodes = service.host().nodes();
     let mut found = checks::validate_parsed(parsed, &*nodes);
     found.extend(checks::validate_calls(&parsed.flow, bundle, &parsed.spans));
@@ -403,11 +403,11 @@ fn find(service: &Service, parsed: &Parsed, bundle: &Bundle) -> Vec<Diagnostic> 
     found
 }
 
-fn is_sound(found: &[Diagnostic]) -> bool {
+pub(super) fn is_sound(found: &[Diagnostic]) -> bool {
     found.iter().all(|problem| problem.severity != Severity::Error)
 }
 
-fn unsound(found: Vec<Diagnostic>) -> Error {
+pub(super) fn unsound(found: Vec<Diagnostic>) -> Error {
     let errors = found.iter().filter(|problem| problem.severity == Severity::Error);
     Error::invalid(joined(errors))
         .suggest("mend the definition; ValidateFlow lists every problem with its place")

@@ -11,7 +11,7 @@ use reflux_proto::api::run_service_server::{RunService, RunServiceServer};
 use reflux_proto::api::trigger_service_server::{TriggerService, TriggerServiceServer};
 use tonic::{Code, Request, Response, Status};
 
-use super::{flows, live, nodes, runs, triggers};
+use super::{flows, live, nodes, redrive, runs, triggers};
 use crate::net::limits::BODY_BYTES_MAX;
 use crate::net::{App, Services};
 use crate::service::Service;
@@ -102,6 +102,9 @@ service! { RunService {
     pause_run(PauseRunRequest) -> PauseRunResponse: runs::pause;
     resume_run(ResumeRunRequest) -> ResumeRunResponse: runs::resume;
     resolve_step(ResolveStepRequest) -> ResolveStepResponse: runs::resolve;
+    redrive_run(RedriveRunRequest) -> RedriveRunResponse: redrive::run;
+    plan_redrive(PlanRedriveRequest) -> PlanRedriveResponse: redrive::plan;
+    fork_run(ForkRunRequest) -> ForkRunResponse: redrive::fork;
 }
 
 service! { NodeService {}

@@ -16,6 +16,7 @@ pub(crate) mod grpc;
 pub(crate) mod live;
 pub mod nodes;
 mod page;
+pub mod redrive;
 pub mod runs;
 pub mod triggers;
 
@@ -60,6 +61,9 @@ pub const METHODS: &[(&str, Call)] = &[
     ("RunService/PauseRun", |s, v| answer(s, v, runs::pause)),
     ("RunService/ResumeRun", |s, v| answer(s, v, runs::resume)),
     ("RunService/ResolveStep", |s, v| answer(s, v, runs::resolve)),
+    ("RunService/RedriveRun", |s, v| answer(s, v, redrive::run)),
+    ("RunService/PlanRedrive", |s, v| answer(s, v, redrive::plan)),
+    ("RunService/ForkRun", |s, v| answer(s, v, redrive::fork)),
     ("NodeService/RegisterNode", |s, v| answer(s, v, nodes::register)),
     ("NodeService/ListNodes", |s, v| answer(s, v, nodes::list)),
     ("NodeService/GetNode", |s, v| answer(s, v, nodes::get)),

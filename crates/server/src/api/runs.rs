@@ -147,6 +147,7 @@ pub fn describe(
         waits_for: waits_for.collect(),
         usage: Some(convert::usage(tokens, cost)),
         steps: story.steps.iter().map(convert::step).collect(),
+        redriven_from: story.redriven_from.as_ref().map(convert::redriven_from),
     })
 }
 

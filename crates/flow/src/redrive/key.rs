@@ -148,6 +148,12 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_the_same_in_every_version() {
+        let key = node("n.price", "1.0.0", json!({"order": "o1"}), 1, None);
+        assert_eq!(key.to_string(), "PRICEKEY");
+    }
+
+    #[test]
     fn a_secret_counts_by_its_name() {
         let plain = payload::of_value(&json!({"token": ""}));
         let mut secret = plain.clone();

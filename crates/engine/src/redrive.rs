@@ -99,25 +99,22 @@ impl Engine {
         if let Some(answer) = self.repeated(base, wanted)? {
             return Ok(answer);
         }
-        let prepared = self.prepare(&row, wanted, nodes)?;
-        if !prepared.plan.unconsented.is_empty() {
-            return Err(without_consent(&prepared.plan.unconsented));
+        if row.is_open() {
+            // Before it is paused: what is refused leaves no traces.
+            self.consented(&row, wanted, nodes)?;
         }
-        if !row.is_open() || wanted.workflow_id.is_some() {
-            return self.ask_now(prepared.lane, prepared.ask);
+        let paused = row.is_open() && wanted.workflow_id.is_none() && self.pause(base, wanted)?;
+        let started = self.start_again(base, wanted, nodes);
+        if let (Err(_), true) = (&started, paused) {
+            // A run that has closed meanwhile is not paused any more.
+            let unpause = Command::Unpause(suspend(wanted));
+            let _ = self.command(Lane::of(base), Some(base.run_id), unpause);
         }
-        let paused = self.pause(base, wanted)?;
-        let replaced = self.replace(base, wanted, nodes);
-        if let (Err(_), true) = (&replaced, paused) {
-            // What was refused leaves no traces; a run that has closed meanwhile needs none.
-            let _ =
-                self.command(Lane::of(base), Some(base.run_id), Command::Unpause(suspend(wanted)));
-        }
-        replaced
+        started
     }
 
-    /// Ends a paused base and starts the new run, from the same state.
-    fn replace(
+    /// Starts the new run from a state that the base still has then.
+    fn start_again(
         &self,
         base: &RunKey,
         wanted: &Redriving,
@@ -125,11 +122,10 @@ impl Engine {
     ) -> Result<Answer, Error> {
         let mut last = Error::Unavailable("the run does not come to rest".into());
         for _ in 0..READS_MAX {
-            self.end_children(base, wanted)?;
-            let prepared = self.prepare(&self.base_row(base)?, wanted, nodes)?;
-            if !prepared.plan.unconsented.is_empty() {
-                return Err(without_consent(&prepared.plan.unconsented));
+            if wanted.workflow_id.is_none() {
+                self.end_children(base, wanted)?;
             }
+            let prepared = self.consented(&self.base_row(base)?, wanted, nodes)?;
             match self.ask_now(prepared.lane, prepared.ask) {
                 Err(error @ Error::Unavailable(_)) => last = error,
                 done => return done,
@@ -138,26 +134,43 @@ impl Engine {
         Err(last)
     }
 
-    /// A base whose sub-runs are open ends first, and they with it: the new run starts sub-runs of
-    /// the same workflow ids.
+    fn consented(
+        &self,
+        row: &Summary,
+        wanted: &Redriving,
+        nodes: &dyn Policies,
+    ) -> Result<Prepared, Error> {
+        let prepared = self.prepare(row, wanted, nodes)?;
+        match prepared.plan.unconsented.as_slice() {
+            [] => Ok(prepared),
+            steps => Err(without_consent(steps)),
+        }
+    }
+
+    /// The new run starts sub-runs of the workflow ids that those of the base have: a base whose
+    /// sub-runs are open ends first, and they with it.
     fn end_children(&self, base: &RunKey, wanted: &Redriving) -> Result<(), Error> {
         let lane = Lane::of(base);
-        let look = |engine: &Self| {
-            engine.look_now(&lane, base.run_id, |run| {
-                (run.is_open() && !run.children.is_empty(), run.outbox.is_empty())
+        let look = || {
+            self.look_now(&lane, base.run_id, |run| {
+                (run.is_open(), run.children.is_empty(), run.outbox.is_empty())
             })
         };
-        if !look(self)?.0 {
-            return Ok(());
+        match look()? {
+            (true, true, _) | (false, _, true) => return Ok(()),
+            (true, false, _) => {
+                let terminate = Terminate {
+                    reason: "re-driven".into(),
+                    identity: wanted.by.clone(),
+                    ..Terminate::default()
+                };
+                let terminate = Command::Terminate(terminate);
+                self.command(lane.clone(), Some(base.run_id), terminate)?;
+            }
+            (false, _, false) => {}
         }
-        let terminate = Terminate {
-            reason: "re-driven".into(),
-            identity: wanted.by.clone(),
-            ..Terminate::default()
-        };
-        self.command(lane.clone(), Some(base.run_id), Command::Terminate(terminate))?;
         for _ in 0..WAITS_MAX {
-            if look(self)?.1 {
+            if look()?.2 {
                 return Ok(());
             }
             std::thread::sleep(WAIT);

@@ -161,6 +161,68 @@ fn a_run_is_re_driven_over_rest() {
     assert!((400..500).contains(&status), "{refused}");
 }
 
+#[test]
+fn many_runs_are_re_driven_once_each_across_a_restart() {
+    const RUNS: usize = 60;
+    let (project, server) = world();
+    let source = |path: &str| {
+        format!(
+            "name: one\ninput: {{n: integer}}\nsteps:\n  - {{id: a, node: http.request, with: {{method: PUT, url: '{}{path}', body: {{n: '{{{{ input.n }}}}'}}}}}}\n",
+            server.url
+        )
+    };
+    project.write("flows/one.yaml", &source("/broken"));
+    let served = Served::start(&project);
+    let token = std::fs::read_to_string(project.path().join(".reflux/token")).unwrap();
+    let post = |served: &Served, path: &str, body: &Value| {
+        let (status, answer) = ask(served, "POST", path, &token, &body.to_string());
+        assert_eq!(status, 200, "{answer}");
+        answer
+    };
+    let get = |served: &Served, path: &str| ask(served, "GET", path, &token, "").1;
+    for n in 0..RUNS {
+        let start = json!({"flow": "one", "workflow_id": format!("w{n}"), "input": {"n": n}});
+        post(&served, "/api/v1/runs", &start);
+    }
+    let failed = "/api/v1/runs?flow=one&statuses=RUN_STATUS_FAILED&page_size=1000";
+    wait_until("the failures", || {
+        get(&served, failed)["runs"].as_array().is_some_and(|runs| runs.len() == RUNS)
+    });
+    let mended = json!({"source": {"text": source("/mended"), "file": "one.yaml"}});
+    let request = json!({
+        "query": "ExecutionStatus = 'Failed' AND WorkflowType = 'one'",
+        "redrive": mended, "per_second": 60, "request_id": "bulk",
+    });
+    let bulk = post(&served, "/api/v1/redrives", &request);
+    assert_eq!(bulk["runs"], json!(RUNS), "{bulk}");
+    let run = bulk["run"]["run_id"].as_str().unwrap().to_owned();
+    wait_until("some of them", || times(&server, "/mended") > RUNS / 6);
+    served.kill();
+    assert!(times(&server, "/mended") < RUNS, "it was over before the crash");
+    let served = Served::start(&project);
+    let path = format!("/api/v1/runs/{run}/describe");
+    wait_until("the bulk run", || get(&served, &path)["run"]["status"] == "RUN_STATUS_COMPLETED");
+    let told = get(&served, &path);
+    let became = told["output"].as_array().unwrap();
+    assert!(became.iter().all(|one| one["new"].is_string()), "{became:#?}");
+    let completed = "/api/v1/runs?flow=one&statuses=RUN_STATUS_COMPLETED&page_size=1000";
+    wait_until("the re-drives", || {
+        get(&served, completed)["runs"].as_array().is_some_and(|runs| runs.len() == RUNS)
+    });
+    let all = get(&served, "/api/v1/runs?flow=one&page_size=1000");
+    assert_eq!(all["runs"].as_array().unwrap().len(), 2 * RUNS, "some were re-driven twice");
+    // Those that have a later run are left alone: there is nothing for a second one to do.
+    let request = json!({
+        "query": "ExecutionStatus = 'Failed' AND WorkflowType = 'one'", "request_id": "second",
+    });
+    let second = post(&served, "/api/v1/redrives", &request);
+    let path = format!("/api/v1/runs/{}/describe", second["run"]["run_id"].as_str().unwrap());
+    wait_until("the second one", || get(&served, &path)["run"]["status"] == "RUN_STATUS_COMPLETED");
+    let told = get(&served, &path);
+    let skipped = told["output"].as_array().unwrap();
+    assert!(skipped.iter().all(|one| one["skipped"].is_string()), "{skipped:#?}");
+}
+
 fn ask(served: &Served, method: &str, path: &str, token: &str, body: &str) -> (u16, Value) {
     let mut stream = TcpStream::connect(&served.http).unwrap();
     let token = token.trim();

@@ -220,6 +220,13 @@ export class Client {
     return this.#post(path(run, "redrive/plan"), { redrive });
   }
 
+  /** Re-drive every run that a query takes; the run that does so. */
+  async redriveRuns(query: string, redrive: Message = {}, perSecond = 0): Promise<Run> {
+    const body = { query, redrive, perSecond, requestId: randomUUID() };
+    const answer = await this.#post("/api/v1/redrives", body);
+    return runOf(answer.run);
+  }
+
   /** A new run in the state that a run had at one of its events. */
   async fork(run: string, fromEvent: number, workflowId = "", reason = ""): Promise<Run> {
     const body = { fromEvent, workflowId, reason, requestId: randomUUID() };

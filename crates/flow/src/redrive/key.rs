@@ -150,7 +150,10 @@ mod tests {
     #[test]
     fn a_key_is_the_same_in_every_version() {
         let key = node("n.price", "1.0.0", json!({"order": "o1"}), 1, None);
-        assert_eq!(key.to_string(), "aaba373d3498faf3a99ced30c7bda16576f6579f71565697397ff9763bc83f6f");
+        assert_eq!(
+            key.to_string(),
+            "aaba373d3498faf3a99ced30c7bda16576f6579f71565697397ff9763bc83f6f"
+        );
     }
 
     #[test]

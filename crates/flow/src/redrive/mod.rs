@@ -14,6 +14,7 @@ mod base;
 mod key;
 mod memo;
 mod plan;
+mod read;
 mod scope;
 #[cfg(test)]
 mod tests;

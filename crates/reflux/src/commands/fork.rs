@@ -37,5 +37,5 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
         "reason": args.reason, "request_id": new_request_id(),
     });
     let answer = session.client()?.api("RunService/ForkRun", request)?;
-    go_on(session, &answer, &row.run, out)
+    go_on(session, &answer, &format!("made of {}", row.run.run_id), out)
 }

@@ -1,7 +1,7 @@
 //! `redrive`: a run again, without doing again what it did.
 
 use reflux_server::definitions::Definitions;
-use reflux_server::protocol::{RunRef, new_request_id};
+use reflux_server::protocol::new_request_id;
 use reflux_server::{Error, Project};
 use serde_json::{Map, Value, json};
 
@@ -21,7 +21,20 @@ use crate::outcome;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Run id, the beginning of one, workflow id, or `last`
-    run: String,
+    #[arg(required_unless_present = "query")]
+    run: Option<String>,
+    /// Instead of one run every run of this list: `ExecutionStatus = 'Failed' AND WorkflowType = 'x'`
+    #[arg(long, value_name = "QUERY", conflicts_with_all = ["run", "plan"])]
+    query: Option<String>,
+    /// Most re-drives per second
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true,
+        requires = "query"
+    )]
+    rate: u32,
     #[command(flatten)]
     scope: Scope,
     /// The definition: `pinned` is that of the run, `latest` or a number a deployed version
@@ -77,24 +90,37 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
         return plan(args, &wanted, global, out);
     }
     let session = Session::open(&project)?;
-    let row = session.client()?.find(&args.run)?;
+    if let Some(query) = &args.query {
+        return many(session, query, args.rate, &wanted, out);
+    }
+    let row = session.client()?.find(named(args))?;
     let request = json!({
         "run": row.run.run_id.to_string(), "redrive": wanted, "request_id": new_request_id(),
     });
     let answer = session.client()?.api("RunService/RedriveRun", request)?;
-    go_on(session, &answer, &row.run, out)
+    go_on(session, &answer, &format!("made of {}", row.run.run_id), out)
+}
+
+fn named(args: &Args) -> &str {
+    args.run.as_deref().unwrap_or_default()
+}
+
+fn many(session: Session, query: &str, rate: u32, wanted: &Value, out: &Out) -> Done {
+    let request = json!({
+        "query": query, "redrive": wanted, "per_second": rate, "request_id": new_request_id(),
+    });
+    let answer = session.client()?.api("RunService/RedriveRuns", request)?;
+    let runs = answer.get("runs").and_then(Value::as_u64).unwrap_or(0);
+    go_on(session, &answer, &format!("re-drives {runs} runs"), out)
 }
 
 /// Follows a new run to its end.
-pub(super) fn go_on(mut session: Session, answer: &Value, base: &RunRef, out: &Out) -> Done {
+pub(super) fn go_on(mut session: Session, answer: &Value, what: &str, out: &Out) -> Done {
     let run_id = answer.pointer("/run/run_id").and_then(Value::as_str).unwrap_or_default();
     let row = session.client()?.find(run_id)?;
     if !out.is_json() {
         let (new, workflow) = (row.run.run_id, &row.run.workflow_id);
-        out.note(format!(
-            "run {new} of {}, workflow {workflow}, made of {}",
-            row.flow, base.run_id
-        ));
+        out.note(format!("run {new} of {}, workflow {workflow}, {what}", row.flow));
     }
     match follow(&mut session, &row, false, out)? {
         Followed::Closed(story) | Followed::ForPeople(story) => {
@@ -112,7 +138,7 @@ pub(super) fn go_on(mut session: Session, answer: &Value, base: &RunRef, out: &O
 
 fn plan(args: &Args, wanted: &Value, global: &Global, out: &Out) -> Done {
     let client = look(global)?;
-    let row = client.find(&args.run)?;
+    let row = client.find(named(args))?;
     let request = json!({ "run": row.run.run_id.to_string(), "redrive": wanted });
     let answer = client.api("RunService/PlanRedrive", request)?;
     leave(client);

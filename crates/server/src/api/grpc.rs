@@ -105,6 +105,7 @@ service! { RunService {
     redrive_run(RedriveRunRequest) -> RedriveRunResponse: redrive::run;
     plan_redrive(PlanRedriveRequest) -> PlanRedriveResponse: redrive::plan;
     fork_run(ForkRunRequest) -> ForkRunResponse: redrive::fork;
+    redrive_runs(RedriveRunsRequest) -> RedriveRunsResponse: redrive::many;
 }
 
 service! { NodeService {}

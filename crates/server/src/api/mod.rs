@@ -64,6 +64,7 @@ pub const METHODS: &[(&str, Call)] = &[
     ("RunService/RedriveRun", |s, v| answer(s, v, redrive::run)),
     ("RunService/PlanRedrive", |s, v| answer(s, v, redrive::plan)),
     ("RunService/ForkRun", |s, v| answer(s, v, redrive::fork)),
+    ("RunService/RedriveRuns", |s, v| answer(s, v, redrive::many)),
     ("NodeService/RegisterNode", |s, v| answer(s, v, nodes::register)),
     ("NodeService/ListNodes", |s, v| answer(s, v, nodes::list)),
     ("NodeService/GetNode", |s, v| answer(s, v, nodes::get)),

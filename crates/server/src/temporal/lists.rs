@@ -84,6 +84,30 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
+/// The newest runs that a filter of this language takes, at most so many.
+///
+/// # Errors
+/// The filter cannot be read, or the store cannot.
+pub(crate) fn all(
+    engine: &Engine,
+    query: &str,
+    namespace: &str,
+    max: usize,
+) -> Result<Vec<Summary>, crate::Error> {
+    let query = Query::parse(query).map_err(|wrong| crate::Error::invalid(wrong.to_string()))?;
+    let (mut found, mut after) = (Vec::new(), None);
+    while found.len() < max {
+        let limit = PAGE_RUNS_MAX.min(max - found.len());
+        let (runs, next) = page(engine, &query, namespace, after, limit)?;
+        found.extend(runs);
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
 type Runs = (Vec<Summary>, Option<Position>);
 
 fn page(

@@ -14,7 +14,7 @@ mod convert;
 mod errors;
 mod handout;
 mod history;
-mod lists;
+pub(crate) mod lists;
 mod namespaces;
 mod patience;
 mod poll;

@@ -254,6 +254,12 @@ class Client:
         """What a re-drive would do. Nothing is called or recorded."""
         return await self._post(_run(run, "redrive/plan"), {"redrive": dict(redrive or {})})
 
+    async def redrive_runs(self, query: str, redrive: Mapping[str, Json] | None = None, *, per_second: int = 0) -> Run:
+        """Re-drive every run that a query takes; the run that does so."""
+        body = {"query": query, "redrive": dict(redrive or {}), "per_second": per_second}
+        answer = await self._post("/api/v1/redrives", {**body, "request_id": str(uuid.uuid4())})
+        return Run.of(answer["run"])
+
     async def fork(self, run: str, from_event: int, *, workflow_id: str = "", reason: str = "") -> Run:
         """A new run in the state that a run had at one of its events."""
         body = {"from_event": from_event, "workflow_id": workflow_id, "reason": reason}

@@ -80,9 +80,10 @@ impl Golden {
     /// The first act that was refused, with the history so far.
     pub fn play(&self) -> Result<World, String> {
         let mut world = World::new(self.bundle.clone());
-        match &self.script.trigger {
-            Some(trigger) => world.start_schedule(&self.flow, trigger)?,
-            None => world.start(&self.flow, &self.script.input)?,
+        match (&self.script.trigger, &self.script.redrive) {
+            (Some(trigger), _) => world.start_schedule(&self.flow, trigger)?,
+            (None, Some(redrive)) => world.start_again(&self.flow, &self.script.input, redrive)?,
+            (None, None) => world.start(&self.flow, &self.script.input)?,
         }
         for (at, act) in self.script.acts.iter().enumerate() {
             if let Err(problem) = act.play(&mut world) {

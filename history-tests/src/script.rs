@@ -22,6 +22,9 @@ pub struct Script {
     /// The run is the schedule of this trigger of the flow, not the flow.
     #[serde(default)]
     pub trigger: Option<String>,
+    /// What the run is a re-drive of and takes over, as its header has it.
+    #[serde(default)]
+    pub redrive: Option<Value>,
     /// The run's input.
     #[serde(default)]
     pub input: Value,

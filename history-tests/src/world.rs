@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reflux_core::{
-    BootId, Command, Context, Draft, EffectClass, Event, EventId, Header, Item, Kind, Limits,
-    Local, Payloads, Run, RunId, RunKey, Start, Suspend, Timestamp, Worker, apply, decide,
+    BootId, Command, Context, Draft, EffectClass, Event, EventId, HEADER_REDRIVE, Header, Item,
+    Kind, Limits, Local, Payloads, Run, RunId, RunKey, Start, Suspend, Timestamp, Worker, apply,
+    decide, json_payload,
 };
 use reflux_flow::graph::NodeRef;
 use reflux_flow::schedule::{self, Subject};
@@ -107,6 +108,21 @@ impl World {
     /// Why it was refused.
     pub fn start(&mut self, flow: &str, input: &Value) -> Result<(), String> {
         self.begin(flow, payload::of_value(input), payload::spec_header(digest_of(&self.bundle)))
+    }
+
+    /// Starts the run as a re-drive of another one.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub fn start_again(
+        &mut self,
+        flow: &str,
+        input: &Value,
+        redrive: &Value,
+    ) -> Result<(), String> {
+        let mut header = payload::spec_header(digest_of(&self.bundle));
+        header.fields.insert(HEADER_REDRIVE.to_owned(), json_payload(redrive.to_string()));
+        self.begin(flow, payload::of_value(input), header)
     }
 
     /// Starts the schedule of a trigger instead.

@@ -417,7 +417,11 @@ pub(crate) fn check_header(limits: &Limits, header: &Header) -> Result<(), Rejec
             )));
         }
     }
-    check_fields(limits.blob_bytes_max, "header", &header.fields)
+    let redrive = header.fields.get(crate::HEADER_REDRIVE).map_or(0, crate::payload_bytes);
+    let advice = "re-drive a part of the run, or without its large results";
+    within("what is taken over", redrive, crate::REDRIVE_BYTES_MAX, advice)?;
+    let rest = crate::fields_bytes(&header.fields).saturating_sub(redrive);
+    within("header", rest, limits.blob_bytes_max, "keep large data elsewhere and pass a reference")
 }
 
 /// Activities that were asked to end before anybody had them, after all decisions: SDKs expect

@@ -24,6 +24,10 @@ pub const ATTEMPTS_MAX: u32 = i32::MAX as u32;
 /// Longest duration and wait: 100 years, so that no sum of moments overflows.
 pub const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
 
+/// Bytes of what a re-driven run may take over: with the copies in its own markers well below the
+/// bytes a history may have.
+pub const REDRIVE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// What is allowed. [`Limits::default`] gives the documented figures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {

@@ -23,6 +23,8 @@ pub const HEADER_SPEC: &str = "reflux.spec";
 /// Header field of a run that is a record of the server's own: its input is what is recorded, and it
 /// decides nothing.
 pub const HEADER_SYSTEM: &str = "reflux.system";
+/// Header field of a run that is a re-drive of another: whose, and what it takes over, as JSON.
+pub const HEADER_REDRIVE: &str = "reflux.redrive";
 /// Header field of an activity: its retry intervals, JSON array of milliseconds.
 pub const HEADER_RETRY: &str = "reflux.retry";
 /// Header field of an activity: its effect class, JSON string.

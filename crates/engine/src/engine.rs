@@ -197,8 +197,13 @@ impl Engine {
     /// # Errors
     /// [`Error::AlreadyStarted`], [`Error::Rejected`], [`Error::Full`].
     pub fn start_run(&self, lane: Lane, new: NewRun) -> Result<Answer, Error> {
+        self.ask_now(lane, Ask::Start(new))
+    }
+
+    /// Asks for something and waits until the answer is durable.
+    pub(crate) fn ask_now(&self, lane: Lane, ask: Ask) -> Result<Answer, Error> {
         let (reply, answer) = wait_for_answer();
-        self.submit(Request { lane, ask: Ask::Start(new), reply });
+        self.submit(Request { lane, ask, reply });
         answer.recv().unwrap_or(Err(Error::Stopping))
     }
 

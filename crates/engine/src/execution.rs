@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use reflux_core::{
     Command, Context, Delta, Draft, Effect, Ending, Event, EventId, Item, Kind, Message, Phase,
-    Rejection, Run, RunKey, Suspend, Timestamp, WorkflowTask, apply, decide, effects,
+    Rejection, Run, RunKey, Signal, Suspend, Timestamp, WorkflowTask, apply, decide, effects,
 };
 use reflux_flow::schedule::SIGNAL_ADOPT;
 use reflux_flow::{Advance, Decider, Policies, Progress, Steer, payload};
@@ -228,8 +228,13 @@ impl Execution {
             steps_total,
             error: run.closed.as_ref().and_then(|close| error_text(&close.ending)),
             spec: started.and_then(|it| spec_digest(&it.header).ok().flatten()),
-            redrive_of: None,
+            redrive_of: self.redrive_of(),
         }
+    }
+
+    fn redrive_of(&self) -> Option<reflux_core::RunId> {
+        let progress = self.decider.as_ref().and_then(Decider::progress);
+        progress.and_then(reflux_flow::Progress::redrive).map(|redrive| redrive.of)
     }
 
     /// Whether a boot has to look at it: it has effects to run, or more to decide.
@@ -284,6 +289,11 @@ impl Deciding {
     /// The run as it would be.
     pub fn run(&self) -> &Run {
         self.draft.run()
+    }
+
+    /// How many items it has, those that are being decided included.
+    pub fn items(&self) -> u64 {
+        self.items + self.draft.items().len() as u64
     }
 
     /// Id of the request that started it; empty when it had none.
@@ -423,6 +433,20 @@ impl Deciding {
             progress.admit(signal)?;
         }
         decide(&mut self.draft, ctx, command)?;
+        self.advance(ctx, nodes)
+    }
+
+    /// Gives the run a signal that was recorded of another one: it counts as it is.
+    ///
+    /// # Errors
+    /// The signal is refused.
+    pub fn signal_again(
+        &mut self,
+        ctx: &Context,
+        signal: Signal,
+        nodes: &dyn Policies,
+    ) -> Result<(), Error> {
+        decide(&mut self.draft, ctx, Command::Signal(signal))?;
         self.advance(ctx, nodes)
     }
 

@@ -32,6 +32,7 @@ mod recent;
 mod record;
 mod recover;
 mod recovered;
+mod redrive;
 mod request;
 mod router;
 mod specs;
@@ -54,6 +55,7 @@ pub use metrics::describe as describe_metrics;
 pub use queries::{OpenQuery, QueryOutcome};
 pub use recent::put_event;
 pub use recovered::Recovered;
+pub use redrive::Redriving;
 pub use request::{
     Answer, Ask, Lane, NewRun, Reply, Request, Spec, WhenClosed, WhenOpen, no_reply,
 };

@@ -42,6 +42,16 @@ pub struct Request {
 pub enum Ask {
     /// A new run.
     Start(NewRun),
+    /// A run made of another one.
+    StartAgain {
+        /// The new run.
+        new: NewRun,
+        /// Signals it is given with its start, as they were recorded of the base.
+        signals: Vec<reflux_core::Signal>,
+        /// The base, if it is of the same lane, and how many items it had: the start is refused
+        /// when it has moved on.
+        follows: Option<(RunId, u64)>,
+    },
     /// A signal to the open run of the workflow id, or to a new one: one record. The answer is
     /// `existing` when there was one.
     SignalWithStart(NewRun, Box<reflux_core::Signal>),

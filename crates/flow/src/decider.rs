@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use reflux_core::{Decision, Event, Header, Kind, Payload, Run, RunKey, Timestamp};
+use reflux_core::{Decision, Event, HEADER_REDRIVE, Header, Kind, Payload, Run, RunKey, Timestamp};
 
 use crate::advance::Policies;
 use crate::graph::Bundle;
 use crate::payload;
 use crate::planted::Defect;
 use crate::progress::{Incoherent, Progress};
+use crate::redrive::Redrive;
 use crate::schedule::{SIGNAL_ADOPT, Schedule, Subject};
 
 /// Who decides what a run does next.
@@ -41,9 +42,15 @@ impl Decider {
                 subject.map_err(|error| Unfit(format!("the header `reflux.trigger`: {error}")))?;
             return Ok(Self::Schedule(Box::new(Schedule::new(bundle, spec, subject, key))));
         }
-        Progress::new(bundle, workflow_type, key)
-            .map(|progress| Self::Flow(Box::new(progress)))
-            .ok_or_else(|| Unfit(format!("the bundle has no flow `{workflow_type}`")))
+        let progress = Progress::new(bundle, workflow_type, key)
+            .ok_or_else(|| Unfit(format!("the bundle has no flow `{workflow_type}`")))?;
+        Ok(Self::Flow(Box::new(match Redrive::of_header(header) {
+            None => progress,
+            Some(Ok(redrive)) => progress.redriven(redrive),
+            Some(Err(error)) => {
+                return Err(Unfit(format!("the header `{HEADER_REDRIVE}`: {error}")));
+            }
+        })))
     }
 
     /// The digest of the bundle that an event about to be observed brings, if it brings one: it is

@@ -26,6 +26,7 @@ pub mod payload;
 #[doc(hidden)]
 pub mod planted;
 pub mod progress;
+pub mod redrive;
 pub mod replay;
 pub mod schedule;
 pub mod scope;

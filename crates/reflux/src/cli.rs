@@ -86,6 +86,10 @@ pub enum Command {
     Breakpoint(commands::breakpoint::Args),
     /// Change the graph of a run while it runs
     Mutate(commands::mutate::Args),
+    /// Run a run again, without doing again what it did
+    Redrive(commands::redrive::Args),
+    /// Make a new run in the state that a run had at one of its events
+    Fork(commands::fork::Args),
     /// Ask a run to stop; what it did is taken back where the flow says so
     Cancel(commands::end::CancelArgs),
     /// End a run at once

@@ -99,6 +99,7 @@ impl Holder {
         let engine = Engine::open(options, host.clone())?;
         host.connect(engine.clone());
         let service = Arc::new(Service::new(engine, host, project.clone()));
+        service.host().serves(&service);
         let gate = server::serve(Arc::downgrade(&service), listener)?;
         Ok((service, gate))
     }

@@ -25,6 +25,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Semaphore, watch};
 
 use crate::Error;
+use crate::bulk::{self, Redriver};
 use crate::catalogue::Nodes;
 use crate::registry::Registry;
 use crate::secrets::Secrets;
@@ -52,6 +53,7 @@ struct Inner {
     permits: Semaphore,
     attempts: Mutex<Attempts>,
     spans: OnceLock<Spans>,
+    redriver: Redriver,
 }
 
 /// The attempts that were handed to this host and have not ended.
@@ -91,6 +93,7 @@ impl LocalHost {
             ),
             attempts: Mutex::default(),
             spans: OnceLock::new(),
+            redriver: Redriver::default(),
         };
         let handle = runtime.handle().clone();
         Ok(Arc::new(Self { inner: Arc::new(inner), runtime: Mutex::new(Some(runtime)), handle }))
@@ -99,6 +102,11 @@ impl LocalHost {
     /// Tells where outcomes go. Attempts that came before wait for it.
     pub fn connect(&self, engine: Engine) {
         self.inner.engine.send_replace(Some(engine));
+    }
+
+    /// Tells which service re-drives runs for bulk runs.
+    pub(crate) fn serves(&self, service: &Arc<crate::service::Service>) {
+        self.inner.redriver.connect(service);
     }
 
     /// What is deployed and registered.
@@ -198,6 +206,9 @@ impl Drop for LocalHost {
 
 impl reflux_flow::Policies for LocalHost {
     fn policy(&self, node: &NodeRef, input: &Value) -> Option<NodePolicy> {
+        if node.name == bulk::NODE {
+            return Some(Redriver::policy());
+        }
         self.nodes().policy(node, input)
     }
 }

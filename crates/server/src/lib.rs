@@ -13,6 +13,7 @@
 
 pub mod access;
 pub mod api;
+pub mod bulk;
 pub mod catalogue;
 pub mod client;
 pub mod clock;

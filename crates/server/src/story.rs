@@ -54,6 +54,26 @@ pub struct Story {
     pub steps: Vec<StepStory>,
     /// What it waits for; empty when it is closed.
     pub waits_for: Vec<WaitsFor>,
+    /// What it is a re-drive of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redriven_from: Option<RedrivenFrom>,
+}
+
+/// Which run a run was made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RedrivenFrom {
+    /// The base.
+    pub run_id: String,
+    /// Its workflow id.
+    pub workflow_id: String,
+    /// How many re-drives lie behind the run.
+    pub epoch: u32,
+    /// Who wanted it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// What was to run again, in words.
+    pub scope: String,
 }
 
 /// One step.
@@ -120,6 +140,9 @@ pub struct Visit {
     pub wait: Option<Wait>,
     /// The steps that its end led to; `None` when no route was evaluated.
     pub led_to: Option<Vec<String>>,
+    /// Whose result it is when nothing was called: `run RUN, event 7`, or `a person`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
     /// The event that scheduled its node.
     #[serde(skip)]
     pub scheduled: Option<i64>,

@@ -224,6 +224,31 @@ export class Client {
     await this.#post(path(run, "pause"), { reason, requestId: randomUUID() });
   }
 
+  /** Run a run again without doing again what it did; `redrive` has the fields of the API's message. */
+  async redrive(run: string, redrive: Message = {}, requestId: string = randomUUID()): Promise<Run> {
+    const answer = await this.#post(path(run, "redrive"), { redrive, requestId });
+    return runOf(answer.run);
+  }
+
+  /** What a re-drive would do. Nothing is called or recorded. */
+  async planRedrive(run: string, redrive: Message = {}): Promise<Message> {
+    return this.#post(path(run, "redrive/plan"), { redrive });
+  }
+
+  /** Re-drive every run that a query takes; the run that does so. */
+  async redriveRuns(query: string, redrive: Message = {}, perSecond = 0): Promise<Run> {
+    const body = { query, redrive, perSecond, requestId: randomUUID() };
+    const answer = await this.#post("/api/v1/redrives", body);
+    return runOf(answer.run);
+  }
+
+  /** A new run in the state that a run had at one of its events. */
+  async fork(run: string, fromEvent: number, workflowId = "", reason = ""): Promise<Run> {
+    const body = { fromEvent, workflowId, reason, requestId: randomUUID() };
+    const answer = await this.#post(path(run, "fork"), body);
+    return runOf(answer.run);
+  }
+
   /** Let a paused run go on. */
   async resume(run: string): Promise<void> {
     await this.#post(path(run, "resume"), { requestId: randomUUID() });

@@ -218,9 +218,17 @@ impl Partition {
     ) -> Verdict {
         let ctx = self.context();
         match ask {
-            Ask::Start(new) => self.start(lane, new, None, deciding),
+            Ask::Start(new) => self.start(lane, new, Vec::new(), None, deciding),
+            Ask::StartAgain { new, signals, follows } => {
+                if let Some((base, items)) = follows
+                    && self.deciding(lane, base, deciding)?.items() != items
+                {
+                    return Err(Error::Unavailable("the run has moved on meanwhile".into()));
+                }
+                self.start(lane, new, signals, None, deciding)
+            }
             Ask::SignalWithStart(new, signal) => {
-                self.start(lane, new, Some(Command::Signal(*signal)), deciding)
+                self.start(lane, new, Vec::new(), Some(Command::Signal(*signal)), deciding)
             }
             Ask::Command { run_id, first_run, command } => {
                 let run_id = self.resolve(lane, run_id)?;
@@ -293,6 +301,7 @@ impl Partition {
         &mut self,
         lane: &Lane,
         new: NewRun,
+        again: Vec<reflux_core::Signal>,
         then: Option<Command>,
         deciding: &mut BTreeMap<RunId, Deciding>,
     ) -> Verdict {
@@ -321,6 +330,9 @@ impl Partition {
         }
         let mut run = Deciding::of(Execution::new(lane.run(run_id)));
         run.command(&ctx, Command::Start(start), &*host, &specs)?;
+        for signal in again {
+            run.signal_again(&ctx, signal, &*host)?;
+        }
         if let Some(command) = then {
             run.command(&ctx, command, &*host, &specs)?;
         }

@@ -364,6 +364,7 @@ fn own_run(request: &Request) -> Option<RunKey> {
         } => *run_id,
         Ask::Command { .. }
         | Ask::Start(_)
+        | Ask::StartAgain { .. }
         | Ask::SignalWithStart(..)
         | Ask::Steer { .. }
         | Ask::Adopt { .. }

@@ -10,6 +10,7 @@
 
 mod close;
 mod next;
+mod reuse;
 mod scope;
 mod stop;
 

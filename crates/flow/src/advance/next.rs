@@ -17,6 +17,7 @@ use crate::planted::Defect;
 use crate::progress::{
     Activation, Break, Fanout, Mark, Phase, Progress, Route, Skip, StepFailed, WaitFor, When,
 };
+use crate::redrive::Work;
 use crate::template::{Rendered, Template};
 
 /// Longest attempt of a node that states no limit of its own.
@@ -76,7 +77,10 @@ impl Progress {
                 return stop;
             }
             let activation = self.current(step).at(item);
-            return self.act(step, &activation, nodes, now);
+            return match self.given(&activation) {
+                Some(given) => vec![given],
+                None => self.act(step, &activation, nodes, now),
+            };
         }
         if self.is_quiet() { self.close() } else { Vec::new() }
     }
@@ -136,6 +140,9 @@ impl Progress {
                 })),
                 Err(error) => failed(&activation, "Condition", &error),
             }];
+        }
+        if let Some(given) = self.given(&activation) {
+            return vec![given];
         }
         match &step.for_each {
             Some(for_each) => vec![self.fan_out_over(step, for_each, &activation)],
@@ -223,12 +230,17 @@ impl Progress {
             );
             return failure(activation, "NodeNotFound", message);
         };
+        let payloads = payload::of_input(input);
+        let work = Work::Node { name: &node.name, version: &policy.version, input: &payloads };
+        if let (Some(kept), false) = (self.taken_over(activation, &work), activation.compensates) {
+            return kept;
+        }
         let retry = step.retry.as_ref().or(policy.retry.as_ref());
         Decision::ScheduleActivity(Box::new(ScheduleActivity {
             activity_id: activation.to_string().into(),
             activity_type: node.name.as_str().into(),
             task_queue: step.task_queue.as_deref().map_or(policy.task_queue, Arc::from),
-            input: payload::of_input(input),
+            input: payloads,
             header: payload::node_header(&policy.version),
             retry: Some(retry.map_or_else(Retry::never, payload::retry)),
             effects: Some(policy.effects),
@@ -266,11 +278,17 @@ impl Progress {
                 return Ok(vec![failure(activation, "BadInput", message)]);
             }
         };
+        let input = payload::of_value(&input);
+        let version = self.flow_version(flow);
+        let work = Work::Flow { name: flow, version: &version, input: &input };
+        if let Some(kept) = self.taken_over(activation, &work) {
+            return Ok(vec![kept]);
+        }
         Ok(vec![Decision::StartChild(Box::new(StartChild {
             workflow_id: self.child_workflow_id(activation),
             workflow_type: flow.into(),
-            input: payload::of_value(&input),
-            header: self.spec_header(),
+            input,
+            header: self.child_header(activation),
             run_timeout: step.timeout,
             execution_timeout: step.total_timeout,
             ..StartChild::default()
@@ -284,31 +302,32 @@ impl Progress {
         wait: &Wait,
         now: Timestamp,
     ) -> Result<Vec<Decision>, ExprError> {
-        let timer =
-            |duration| Decision::StartTimer { timer_id: activation.to_string().into(), duration };
+        let timer = |duration| {
+            let duration = self.left_of(activation, duration);
+            Decision::StartTimer { timer_id: activation.to_string().into(), duration }
+        };
         Ok(match wait {
-            Wait::Duration(template) => {
+            Wait::Duration(template) | Wait::Until(template) => {
                 let value = self.render(&step.id, template, activation.item)?.value;
-                match duration::duration_of(&value) {
-                    Ok(duration) => vec![timer(duration)],
-                    Err(problem) => vec![failure(activation, "Type", problem.to_string())],
+                let until = matches!(wait, Wait::Until(_));
+                if let Some(kept) =
+                    self.taken_over(activation, &Work::Timer { until, value: &value })
+                {
+                    return Ok(vec![kept]);
                 }
-            }
-            Wait::Until(template) => {
-                let value = self.render(&step.id, template, activation.item)?.value;
-                match duration::moment_of(&value) {
+                let length = match until {
+                    false => duration::duration_of(&value),
                     // A moment that has passed is a timer of no length.
-                    Ok(moment) => vec![timer(Timestamp(moment).since(now))],
+                    true => duration::moment_of(&value).map(|it| Timestamp(it).since(now)),
+                };
+                match length {
+                    Ok(length) => vec![timer(length)],
                     Err(problem) => vec![failure(activation, "Type", problem.to_string())],
                 }
             }
             Wait::Signal { name, timeout } => {
-                let wait = WaitFor {
-                    activation: activation.to_string(),
-                    signal: Some(name.clone()),
-                    title: None,
-                };
-                timeout.map(timer).into_iter().chain([mark(&Mark::Wait(wait))]).collect()
+                let signal = Some(name.clone());
+                self.begin_waiting(activation, signal, None, timeout.map(timer))
             }
             Wait::Approval { title, timeout } => {
                 let title = self.render(&step.id, title, activation.item)?.value;
@@ -317,10 +336,24 @@ impl Progress {
                     Value::Null => None,
                     other => Some(other.to_string()),
                 };
-                let wait = WaitFor { activation: activation.to_string(), signal: None, title };
-                timeout.map(timer).into_iter().chain([mark(&Mark::Wait(wait))]).collect()
+                self.begin_waiting(activation, None, title, timeout.map(timer))
             }
         })
+    }
+
+    fn begin_waiting(
+        &self,
+        activation: &Activation,
+        signal: Option<String>,
+        title: Option<String>,
+        timer: Option<Decision>,
+    ) -> Vec<Decision> {
+        let work = Work::Wait { name: signal.as_deref(), title: title.as_deref() };
+        if let Some(kept) = self.taken_over(activation, &work) {
+            return vec![kept];
+        }
+        let wait = WaitFor { activation: activation.to_string(), signal, title };
+        timer.into_iter().chain([mark(&Mark::Wait(wait))]).collect()
     }
 
     /// A template with what the step can see.

@@ -1,9 +1,12 @@
 //! Decisions that Temporal has no event for, as markers. Their JSON is durable for ever.
 
+use reflux_core::RunId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Activation;
 use crate::graph::StepId;
+use crate::redrive::{Kept, Key};
 
 /// What a decider of flows records beside Temporal's events.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +34,8 @@ pub enum Mark {
     Stepping(Stepping),
     /// The run pauses before a start.
     Break(Break),
+    /// A result was taken over from another run, or given by a person.
+    Reuse(Reuse),
 }
 
 /// `reflux.route`.
@@ -161,6 +166,73 @@ pub struct Break {
     pub item: Option<u32>,
 }
 
+/// `reflux.reuse`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reuse {
+    /// The activation that has it.
+    pub activation: String,
+    /// The result.
+    #[serde(default)]
+    pub output: Value,
+    /// How it failed, if the failure is what is taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Value>,
+    /// Where it comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Origin>,
+    /// What it was found by; `None` when a person gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Key>,
+    /// Whose it is.
+    pub kind: ReuseKind,
+}
+
+/// The event in which a result came about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The run.
+    pub run_id: RunId,
+    /// Its event.
+    pub event: i64,
+    /// The activation there.
+    pub activation: String,
+}
+
+/// Whose a result is that nothing was called for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReuseKind {
+    /// That of the run this one is a re-drive of.
+    Reuse,
+    /// A person's.
+    Override,
+}
+
+impl Reuse {
+    pub(crate) fn of(activation: &Activation, key: Key, kept: &Kept, run_id: RunId) -> Self {
+        let from = Origin { run_id, event: kept.event, activation: kept.activation.clone() };
+        Self {
+            activation: activation.to_string(),
+            output: kept.output.clone(),
+            error: kept.error.clone(),
+            from: Some(from),
+            key: Some(key),
+            kind: ReuseKind::Reuse,
+        }
+    }
+
+    pub(crate) fn given(activation: &Activation, output: Value) -> Self {
+        Self {
+            activation: activation.to_string(),
+            output,
+            error: None,
+            from: None,
+            key: None,
+            kind: ReuseKind::Override,
+        }
+    }
+}
+
 impl Mark {
     /// The marker's name in the history.
     pub fn name(&self) -> &'static str {
@@ -176,6 +248,7 @@ impl Mark {
             Self::Breakpoints(_) => "reflux.breakpoints",
             Self::Stepping(_) => "reflux.stepping",
             Self::Break(_) => "reflux.break",
+            Self::Reuse(_) => "reflux.reuse",
         }
     }
 
@@ -196,6 +269,7 @@ impl Mark {
             "reflux.breakpoints" => Self::Breakpoints(serde_json::from_slice(json)?),
             "reflux.stepping" => Self::Stepping(serde_json::from_slice(json)?),
             "reflux.break" => Self::Break(serde_json::from_slice(json)?),
+            "reflux.reuse" => Self::Reuse(serde_json::from_slice(json)?),
             _ => return Ok(None),
         }))
     }

@@ -11,6 +11,7 @@
 mod activation;
 mod agenda;
 mod approval;
+mod ledger;
 mod mark;
 mod mutation;
 mod observe;
@@ -26,11 +27,12 @@ use serde_json::Value;
 
 pub use activation::Activation;
 pub use mark::{
-    Break, Breakpoints, Fanout, Mark, Mutation, Route, Skip, Spawn, StepFailed, Stepping, WaitFor,
-    When,
+    Break, Breakpoints, Fanout, Mark, Mutation, Origin, Reuse, ReuseKind, Route, Skip, Spawn,
+    StepFailed, Stepping, WaitFor, When,
 };
 pub(crate) use mutation::{Removed, Standing, restarts};
 pub use observe::Incoherent;
+pub(crate) use observe::decides;
 pub(crate) use spawn::spawned_steps;
 pub use step::{Outcome, Phase, StepState};
 
@@ -73,6 +75,8 @@ pub struct Progress {
     undo_errors: Vec<Arc<Value>>,
     done: u32,
     closed: bool,
+    /// Keys of what it did; `None` unless somebody asks for them.
+    ledger: Option<Box<ledger::Ledger>>,
 }
 
 /// Work that has begun and not ended.
@@ -158,6 +162,7 @@ impl Progress {
             undo_errors: Vec::new(),
             done: 0,
             closed: false,
+            ledger: None,
             flow,
         };
         progress.connect(0);

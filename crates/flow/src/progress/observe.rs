@@ -11,6 +11,7 @@ use super::{
 use crate::graph::{Action, StepId, Wait};
 use crate::payload;
 use crate::planted::Defect;
+use crate::redrive::Work;
 
 /// An event that does not fit the flow: a damaged history, or a bug of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +42,9 @@ impl Progress {
                 let activation = self.known(&scheduled.activity_id).ok_or_else(|| {
                     incoherent(format!("unknown activity `{}`", scheduled.activity_id))
                 })?;
+                let version = payload::node_version(&scheduled.header);
+                let (name, input) = (&scheduled.activity_type, &scheduled.input);
+                self.note_work(&activation, &Work::Node { name, version: &version, input });
                 self.begin_activation(&activation);
                 self.open.activities.insert(event.id, activation);
             }
@@ -73,6 +77,7 @@ impl Progress {
                     .known(&started.timer_id)
                     .ok_or_else(|| incoherent(format!("unknown timer `{}`", started.timer_id)))?;
                 if !self.is_bounded_wait(&activation) {
+                    self.note_timer(&activation);
                     self.begin_activation(&activation);
                 }
                 self.open.timers.insert(started.timer_id.clone(), activation);
@@ -95,6 +100,7 @@ impl Progress {
                     self.child_activation(&initiated.workflow_id).ok_or_else(|| {
                         incoherent(format!("unknown child `{}`", initiated.workflow_id))
                     })?;
+                self.note_flow(&activation, &initiated.workflow_type, &initiated.input);
                 self.begin_activation(&activation);
                 self.open.children.insert(event.id, activation);
             }
@@ -186,6 +192,7 @@ impl Progress {
                 }
                 for target in &route.to {
                     let target = at(self, target)?;
+                    self.note_route(&route.step, route.visit, target);
                     self.fire(target);
                 }
             }
@@ -204,9 +211,19 @@ impl Progress {
                 let step = flow.steps.get(at);
                 let concurrency =
                     step.and_then(|step| step.for_each.as_ref()).map_or(1, |each| each.concurrency);
+                let activation = Activation::visit(fanout.step, fanout.visit);
+                self.note_work(&activation, &Work::Items(&fanout.items));
                 self.fan_out(at, fanout.items, concurrency);
             }
             Mark::Wait(wait) => self.begin_wait(wait)?,
+            Mark::Reuse(reuse) => {
+                let activation = self.known(&reuse.activation).ok_or_else(|| {
+                    format!("marker `{name}`: unknown activation `{}`", reuse.activation)
+                })?;
+                self.note_reuse(&activation, reuse.key);
+                self.begin_activation(&activation);
+                self.end(&activation, reuse.error.map_or(Ok(reuse.output), Err));
+            }
             Mark::Failed(failed) => {
                 let activation = self.known(&failed.activation).ok_or_else(|| {
                     format!("marker `{name}`: unknown activation `{}`", failed.activation)
@@ -301,6 +318,8 @@ impl Progress {
         let activation = self
             .known(&wait.activation)
             .ok_or_else(|| format!("unknown activation `{}`", wait.activation))?;
+        let (name, title) = (wait.signal.as_deref(), wait.title.as_deref());
+        self.note_work(&activation, &Work::Wait { name, title });
         self.begin_activation(&activation);
         let name = wait.signal.as_deref().unwrap_or(APPROVAL_SIGNAL);
         let early = self.signals.get_mut(name).and_then(|queue| {
@@ -348,6 +367,7 @@ impl Progress {
 
     /// What was waited for has come: its time limit is no longer needed.
     fn wait_over(&mut self, activation: &Activation, result: Result<Value, Value>) {
+        self.note_wait_over(activation, &result);
         let timer_id: Arc<str> = activation.to_string().into();
         if self.open.timers.contains_key(&timer_id) {
             self.agenda.stale_timers.insert(timer_id);
@@ -385,7 +405,7 @@ impl Progress {
 }
 
 /// Whether an approval signal is meant for that activation: it names it, or names none.
-fn decides(value: &Value, activation: &str) -> bool {
+pub(crate) fn decides(value: &Value, activation: &str) -> bool {
     match value.get("step").and_then(Value::as_str) {
         Some(step) => step == activation || Defect::ApprovalsForAnyStep.is_planted(),
         None => true,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reflux_server::client::Client;
 use reflux_server::clock;
 use reflux_server::protocol::{ListRuns, Row};
 use reflux_server::{Error, Kind};
@@ -10,6 +11,11 @@ use serde_json::json;
 use super::{Done, done, leave, look};
 use crate::cli::Global;
 use crate::out::Out;
+
+/// How runs end that somebody should look at.
+const DEAD: [&str; 2] = ["failed", "timed_out"];
+/// Open runs that are looked into for `--dead`: each is read as a whole.
+const LOOKED_MAX: usize = 1_000;
 
 /// Shortest beginning of an id that is shown: its time in milliseconds.
 const ID_CHARS_MIN: usize = 13;
@@ -21,6 +27,9 @@ pub struct Args {
     /// Only runs that are running, completed, failed, canceled, terminated or timed_out
     #[arg(long, value_name = "STATUS", value_delimiter = ',')]
     status: Vec<String>,
+    /// Only runs that a person should look at: failed, timed out, or with a step whose outcome is unknown
+    #[arg(long, conflicts_with_all = ["status", "after"])]
+    dead: bool,
     /// Only runs of this flow
     #[arg(long)]
     flow: Option<String>,
@@ -38,7 +47,10 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
     let wanted = ListRuns {
         flow: args.flow.clone(),
-        statuses: args.status.clone(),
+        statuses: match args.dead {
+            true => DEAD.map(str::to_owned).to_vec(),
+            false => args.status.clone(),
+        },
         since: args.since.as_deref().map(since).transpose()?,
         after: args.after.clone(),
         limit: usize::from(args.limit),
@@ -54,10 +66,27 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
         }
         client => client?,
     };
-    let (runs, next) = client.list(wanted)?;
+    let (mut runs, next) = client.list(wanted.clone())?;
+    if args.dead {
+        runs = unresolved(&client, wanted)?.into_iter().chain(runs).collect();
+        runs.truncate(usize::from(args.limit));
+    }
     show(&runs, next.as_deref(), out);
     leave(client);
     done()
+}
+
+/// Open runs with a step whose outcome is unknown.
+fn unresolved(client: &Client, wanted: ListRuns) -> Result<Vec<Row>, Error> {
+    let open = ListRuns { statuses: vec!["running".to_owned()], limit: LOOKED_MAX, ..wanted };
+    let mut found = Vec::new();
+    for row in client.list(open)?.0 {
+        let waits = super::story(client, &row)?.waits_for;
+        if waits.iter().any(|wait| wait.kind == "resolution") {
+            found.push(row);
+        }
+    }
+    Ok(found)
 }
 
 fn show(runs: &[Row], next: Option<&str>, out: &Out) {

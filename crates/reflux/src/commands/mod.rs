@@ -9,6 +9,7 @@ pub mod deploy;
 pub mod emit;
 pub mod end;
 pub mod flows;
+pub mod fork;
 pub mod history;
 pub mod init;
 pub mod keys;
@@ -17,6 +18,7 @@ pub mod list;
 pub mod mutate;
 pub mod nodes;
 pub mod pause;
+pub mod redrive;
 pub mod replay;
 pub mod resolve;
 pub mod resume;
@@ -68,6 +70,8 @@ pub fn run(command: Command, global: &Global, out: &Out) -> Done {
         Command::Pause(args) => pause::run(&args, global, out),
         Command::Breakpoint(args) => breakpoint::run(&args, global, out),
         Command::Mutate(args) => mutate::run(&args, global, out),
+        Command::Redrive(args) => redrive::run(&args, global, out),
+        Command::Fork(args) => fork::run(&args, global, out),
         Command::Cancel(args) => end::cancel(&args, global, out),
         Command::Terminate(args) => end::terminate(&args, global, out),
         Command::Signal(args) => signal::run(&args, global, out),

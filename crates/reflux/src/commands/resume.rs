@@ -114,7 +114,7 @@ fn all(session: &mut Session, out: &Out) -> Result<(u8, bool), Error> {
     Ok((worst, false))
 }
 
-fn follow(
+pub(super) fn follow(
     session: &mut Session,
     row: &Row,
     people_are_enough: bool,

@@ -99,6 +99,18 @@ pub(super) fn run(summary: &Summary, now: Timestamp) -> v1::Run {
         events: count(summary.events),
         error: summary.error.clone().unwrap_or_default(),
         digest: summary.spec.map(|digest| crate::service::hex(&digest)).unwrap_or_default(),
+        redrive_of: summary.redrive_of.map(|base| base.to_string()).unwrap_or_default(),
+    }
+}
+
+pub(super) fn redriven_from(from: &crate::story::RedrivenFrom) -> v1::RedrivenFrom {
+    v1::RedrivenFrom {
+        run_id: from.run_id.clone(),
+        workflow_id: from.workflow_id.clone(),
+        epoch: from.epoch,
+        by: from.by.clone(),
+        reason: from.reason.clone(),
+        scope: from.scope.clone(),
     }
 }
 

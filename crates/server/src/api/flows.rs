@@ -394,7 +394,7 @@ pub(super) fn bundle(
     })
 }
 
-fn find(service: &Service, parsed: &Parsed, bundle: &Bundle) -> Vec<Diagnostic> {
+pub(super) fn find(service: &Service, parsed: &Parsed, bundle: &Bundle) -> Vec<Diagnostic> {
     let nodes = service.host().nodes();
     let mut found = checks::validate_parsed(parsed, &*nodes);
     found.extend(checks::validate_calls(&parsed.flow, bundle, &parsed.spans));
@@ -403,7 +403,7 @@ fn find(service: &Service, parsed: &Parsed, bundle: &Bundle) -> Vec<Diagnostic> 
     found
 }
 
-fn is_sound(found: &[Diagnostic]) -> bool {
+pub(super) fn is_sound(found: &[Diagnostic]) -> bool {
     found.iter().all(|problem| problem.severity != Severity::Error)
 }
 

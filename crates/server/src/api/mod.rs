@@ -16,6 +16,7 @@ pub(crate) mod grpc;
 pub(crate) mod live;
 pub mod nodes;
 mod page;
+pub mod redrive;
 pub mod replay;
 pub mod runs;
 pub mod steer;
@@ -69,6 +70,10 @@ pub const METHODS: &[(&str, Call)] = &[
     ("RunService/VerifyRun", |s, v| answer(s, v, replay::verify)),
     ("RunService/VerifyRuns", |s, v| answer(s, v, replay::verify_all)),
     ("RunService/DiffRuns", |s, v| answer(s, v, replay::diff)),
+    ("RunService/RedriveRun", |s, v| answer(s, v, redrive::run)),
+    ("RunService/PlanRedrive", |s, v| answer(s, v, redrive::plan)),
+    ("RunService/ForkRun", |s, v| answer(s, v, redrive::fork)),
+    ("RunService/RedriveRuns", |s, v| answer(s, v, redrive::many)),
     ("NodeService/RegisterNode", |s, v| answer(s, v, nodes::register)),
     ("NodeService/ListNodes", |s, v| answer(s, v, nodes::list)),
     ("NodeService/GetNode", |s, v| answer(s, v, nodes::get)),

@@ -145,6 +145,7 @@ pub fn describe(
         waits_for: waits_for.collect(),
         usage: Some(convert::usage(tokens, cost)),
         steps: story.steps.iter().map(convert::step).collect(),
+        redriven_from: story.redriven_from.as_ref().map(convert::redriven_from),
     })
 }
 
@@ -352,7 +353,7 @@ pub fn resolve(
 }
 
 /// The run that a request names: by its run id, or by its workflow id.
-pub(super) fn find(service: &Service, namespace: &str, name: &str) -> Result<Summary, Error> {
+pub(crate) fn find(service: &Service, namespace: &str, name: &str) -> Result<Summary, Error> {
     let namespace = super::namespace(service, namespace)?;
     if name.is_empty() {
         return Err(Error::invalid("no run is named: give its run id or its workflow id"));

@@ -9,10 +9,13 @@ use reflux_core::{
 use reflux_flow::Progress;
 use reflux_flow::graph::{Action, Bundle};
 use reflux_flow::payload;
-use reflux_flow::progress::{APPROVAL_SIGNAL, Activation, Mark, Outcome, Phase as StepPhase};
+use reflux_flow::progress::{
+    APPROVAL_SIGNAL, Activation, Mark, Outcome, Phase as StepPhase, ReuseKind,
+};
+use reflux_flow::redrive::Redrive;
 use serde_json::{Value, json};
 
-use super::{Attempt, Line, StepStatus, StepStory, Story, Visit, Wait};
+use super::{Attempt, Line, RedrivenFrom, StepStatus, StepStory, Story, Visit, Wait};
 use crate::protocol::status_name;
 
 /// A story being told.
@@ -26,6 +29,7 @@ pub struct Telling {
     output: Option<Value>,
     pub(super) error: Option<Value>,
     handled_failure: bool,
+    redriven_from: Option<RedrivenFrom>,
     pub(super) steps: Vec<Told>,
     activities: BTreeMap<EventId, Place>,
     children: BTreeMap<EventId, Place>,
@@ -67,6 +71,7 @@ impl Telling {
             output: None,
             error: None,
             handled_failure: false,
+            redriven_from: None,
             steps: Vec::new(),
             activities: BTreeMap::new(),
             children: BTreeMap::new(),
@@ -139,6 +144,15 @@ impl Telling {
             Kind::Started(started) => {
                 self.flow = started.workflow_type.to_string();
                 self.input = payload::value_of(&started.input).unwrap_or_default();
+                let redrive = Redrive::of_header(&started.header).and_then(Result::ok);
+                self.redriven_from = redrive.map(|redrive| RedrivenFrom {
+                    run_id: redrive.of.to_string(),
+                    workflow_id: redrive.of_workflow,
+                    epoch: redrive.epoch,
+                    by: redrive.by,
+                    reason: redrive.reason,
+                    scope: redrive.scope.to_string(),
+                });
                 let progress = |bundle: &Arc<Bundle>| {
                     Progress::new(bundle.clone(), &self.flow, self.key.clone())
                 };
@@ -363,6 +377,19 @@ impl Telling {
                     Err(json!({ "kind": failed.kind, "message": failed.message })),
                 );
             }
+            Mark::Reuse(reuse) => {
+                let place = self.open(&reuse.activation, time);
+                if let Some(visit) = self.visit(place) {
+                    visit.kept = Some(match (reuse.kind, &reuse.from) {
+                        (ReuseKind::Reuse, Some(from)) => {
+                            format!("run {}, event {}", from.run_id, from.event)
+                        }
+                        (ReuseKind::Reuse, None) => "an earlier run".to_owned(),
+                        (ReuseKind::Override, _) => "a person".to_owned(),
+                    });
+                }
+                self.end(Some(place), time, reuse.error.map_or(Ok(reuse.output), Err));
+            }
             // What they changed is told by the progress.
             Mark::Spawn(_)
             | Mark::Mutation(_)
@@ -497,6 +524,7 @@ impl Telling {
             attempts: Vec::new(),
             wait: None,
             led_to: None,
+            kept: None,
             scheduled: None,
         };
         let Some(told) = self.steps.get_mut(step) else { return Place { step, visit: 0 } };
@@ -555,6 +583,7 @@ impl Telling {
             error: self.error.clone().filter(|_| closed.is_some() || self.handled_failure),
             steps: self.told_steps(),
             waits_for: if closed.is_some() { Vec::new() } else { self.waits_for() },
+            redriven_from: self.redriven_from.clone(),
         }
     }
 

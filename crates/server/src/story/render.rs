@@ -72,6 +72,12 @@ fn head(out: &mut String, story: &Story, style: Style) {
     let _ = writeln!(out, "  run       {}", story.run_id);
     let _ = writeln!(out, "  workflow  {}", story.workflow_id);
     let _ = writeln!(out, "  started   {}, {verb} {}", rfc3339(story.started), length(took));
+    if let Some(from) = &story.redriven_from {
+        let by = if from.by.is_empty() { String::new() } else { format!(", by {}", from.by) };
+        let reason =
+            if from.reason.is_empty() { String::new() } else { format!(": {}", from.reason) };
+        let _ = writeln!(out, "  re-drive  of {}, {}{by}{reason}", from.run_id, from.scope);
+    }
     if !is_empty(&story.input) {
         let _ = writeln!(out, "  input     {}", short(&story.input));
     }
@@ -137,6 +143,9 @@ fn times(visit: &Visit, style: Style) -> String {
         many => format!(", {many} attempts"),
     };
     let back = if visit.compensates { ", taken back" } else { "" };
+    if let (Some(kept), None) = (&visit.kept, &visit.error) {
+        return format!("kept, of {kept}");
+    }
     format!("{state}{took}{attempts}{back}")
 }
 

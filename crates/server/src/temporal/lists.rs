@@ -84,7 +84,7 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// The newest runs that a filter of this language takes. Looks at a bounded number of rows.
+/// The newest runs that a filter of this language takes, at most so many.
 ///
 /// # Errors
 /// The filter cannot be read, or the store cannot.
@@ -92,10 +92,20 @@ pub(crate) fn newest(
     engine: &Engine,
     query: &str,
     namespace: &str,
-    limit: usize,
+    max: usize,
 ) -> Result<Vec<Summary>, crate::Error> {
     let query = Query::parse(query).map_err(|wrong| crate::Error::invalid(wrong.to_string()))?;
-    Ok(page(engine, &query, namespace, None, limit)?.0)
+    let (mut found, mut after) = (Vec::new(), None);
+    while found.len() < max {
+        let limit = PAGE_RUNS_MAX.min(max - found.len());
+        let (runs, next) = page(engine, &query, namespace, after, limit)?;
+        found.extend(runs);
+        after = next;
+        if after.is_none() {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 type Runs = (Vec<Summary>, Option<Position>);

@@ -271,6 +271,27 @@ class Client:
         """Let a run go on for so many starts, then pause it again."""
         await self._post(_run(run, "step"), {"steps": steps, "request_id": str(uuid.uuid4())})
 
+    async def redrive(self, run: str, redrive: Mapping[str, Json] | None = None, *, request_id: str = "") -> Run:
+        """Run a run again without doing again what it did; `redrive` has the fields of the API's message."""
+        body = {"redrive": dict(redrive or {}), "request_id": request_id or str(uuid.uuid4())}
+        return Run.of((await self._post(_run(run, "redrive"), body))["run"])
+
+    async def plan_redrive(self, run: str, redrive: Mapping[str, Json] | None = None) -> dict[str, Json]:
+        """What a re-drive would do. Nothing is called or recorded."""
+        return await self._post(_run(run, "redrive/plan"), {"redrive": dict(redrive or {})})
+
+    async def redrive_runs(self, query: str, redrive: Mapping[str, Json] | None = None, *, per_second: int = 0) -> Run:
+        """Re-drive every run that a query takes; the run that does so."""
+        body = {"query": query, "redrive": dict(redrive or {}), "per_second": per_second}
+        answer = await self._post("/api/v1/redrives", {**body, "request_id": str(uuid.uuid4())})
+        return Run.of(answer["run"])
+
+    async def fork(self, run: str, from_event: int, *, workflow_id: str = "", reason: str = "") -> Run:
+        """A new run in the state that a run had at one of its events."""
+        body = {"from_event": from_event, "workflow_id": workflow_id, "reason": reason}
+        answer = await self._post(_run(run, "fork"), {**body, "request_id": str(uuid.uuid4())})
+        return Run.of(answer["run"])
+
     async def register_node(self, manifest: Mapping[str, Json], *, task_queue: str = "") -> None:
         """Make a node known that workers serve. The same again does nothing."""
         await self._patiently("POST", "/api/v1/nodes", {"manifest": dict(manifest), "task_queue": task_queue})

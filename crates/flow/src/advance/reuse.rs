@@ -1,0 +1,58 @@
+//! What a re-driven run need not do: results that its base had, outputs that a person gave, the
+//! time that a timer has run already.
+
+use std::time::Duration;
+
+use reflux_core::{Decision, HEADER_REDRIVE, Header};
+use serde_json::Value;
+
+use super::next::mark;
+use crate::graph::{Action, Wait};
+use crate::progress::{Activation, Mark, Progress, Reuse};
+use crate::redrive::Work;
+
+impl Progress {
+    /// The result that is taken over instead of doing the work.
+    pub(super) fn taken_over(&self, activation: &Activation, work: &Work<'_>) -> Option<Decision> {
+        self.kept(activation, work).map(|kept| mark(&Mark::Reuse(kept)))
+    }
+
+    /// The output that a person gave for the activation.
+    pub(super) fn given(&self, activation: &Activation) -> Option<Decision> {
+        let output = self.redrive()?.memo.overrides.get(&activation.to_string())?;
+        Some(mark(&Mark::Reuse(Reuse::given(activation, output.clone()))))
+    }
+
+    /// How long a timer still has to run.
+    pub(super) fn left_of(&self, activation: &Activation, whole: Duration) -> Duration {
+        let id = activation.to_string();
+        let nanos = u64::try_from(whole.as_nanos()).unwrap_or(u64::MAX);
+        let left = self.redrive().and_then(|redrive| {
+            redrive.memo.timers.iter().find(|timer| timer.activation == id && timer.whole == nanos)
+        });
+        left.map_or(whole, |timer| Duration::from_nanos(timer.left).min(whole))
+    }
+
+    /// The header of a sub-run: a re-drive of the one that the base had, if that did not end well.
+    pub(super) fn child_header(&self, activation: &Activation) -> Header {
+        let mut header = self.spec_header();
+        let id = activation.to_string();
+        if let Some(child) = self.redrive().and_then(|redrive| redrive.memo.children.get(&id)) {
+            header.fields.insert(HEADER_REDRIVE.to_owned(), child.to_payload());
+        }
+        header
+    }
+
+    /// What the template of a timer gives now: whether it is a moment, and the value. `None` when
+    /// the activation is no timer, or the template gives nothing.
+    pub(crate) fn timer_value(&self, activation: &Activation) -> Option<(bool, Value)> {
+        let step = self.flow().step(activation.step.as_str())?;
+        let (until, template) = match &step.action {
+            Action::Wait(Wait::Duration(template)) => (false, template),
+            Action::Wait(Wait::Until(template)) => (true, template),
+            _ => return None,
+        };
+        let rendered = self.render(&step.id, template, activation.item).ok()?;
+        Some((until, rendered.value))
+    }
+}

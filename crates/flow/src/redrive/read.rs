@@ -176,7 +176,11 @@ impl Base {
             | Mark::Skip(_)
             | Mark::Fanout(_)
             | Mark::Failed(_)
-            | Mark::Spawn(_) => {}
+            | Mark::Spawn(_)
+            | Mark::Mutation(_)
+            | Mark::Breakpoints(_)
+            | Mark::Stepping(_)
+            | Mark::Break(_) => {}
         }
     }
 

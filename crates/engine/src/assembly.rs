@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use reflux_core::{BootId, Local, RunId, Timestamp, Worker};
 use reflux_log::{Log, PartitionId};
-use reflux_store::Store;
+use reflux_store::{Place, Store};
 use uuid::Uuid;
 
 use crate::host::Host;
-use crate::keeper::Keeping;
+use crate::keeping::Keeping;
 use crate::layout;
 use crate::mailbox::{Inbox, Internal, Mailbox, mailbox};
 use crate::matching::Matching;
@@ -20,6 +20,7 @@ use crate::queries::Queries;
 use crate::recover::Recovery;
 use crate::router::Router;
 use crate::specs::Specs;
+use crate::upkeep::{self, Upkeep};
 use crate::watch::Watches;
 use crate::{Error, LOCAL_QUEUE, Options, thread};
 
@@ -44,6 +45,7 @@ pub(crate) struct Assembly {
     pub partitions: Vec<(Partition, Inbox)>,
     pub mailboxes: Vec<Mailbox>,
     pub stores: Vec<reflux_store::Partition>,
+    pub upkeep: Upkeep,
     pub router: Arc<Router>,
     pub specs: Arc<Specs>,
     pub watches: Arc<Watches>,
@@ -62,11 +64,12 @@ impl Assembly {
         options: Options,
         log: Arc<dyn Log>,
         store: &Store,
+        place: Place,
         host: Arc<dyn Host>,
         world: &World,
     ) -> Result<Self, Error> {
         let count = layout::partitions(&options.dir, options.partitions)?;
-        let keeping = Keeping::new(&options);
+        let keeping = Keeping { place, retention: options.retention };
         let specs = Arc::new(Specs::default());
         let watches = Arc::new(Watches::default());
         let queries = Arc::new(Queries::default());
@@ -117,10 +120,19 @@ impl Assembly {
             partition.revive()?;
             partitions.push((partition, inbox));
         }
+        let upkeep = Upkeep::new(upkeep::Parts {
+            place: keeping.place,
+            log,
+            stores: stores.clone(),
+            router: router.clone(),
+            now: world.now.clone(),
+            snapshot_bytes: options.snapshot_bytes,
+        });
         Ok(Self {
             partitions,
             mailboxes,
             stores,
+            upkeep,
             router,
             specs,
             watches,

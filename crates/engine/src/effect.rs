@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use reflux_core::{
-    Command, Effect, EventId, Outgoing, Phase, Run, Target, Timestamp, WorkflowTask,
+    Command, Effect, EventId, Message, Outgoing, Phase, Run, Target, Timestamp, WorkflowTask,
 };
 
 use crate::execution::{Execution, rank_of};
@@ -27,7 +27,7 @@ pub(crate) fn run(parts: &Parts, execution: &Execution, effects: Vec<Effect>) ->
             Effect::CancelAttempt { scheduled, .. } => parts.host.cancel(&run.key, scheduled),
             Effect::Send { seq, target, message } => {
                 if is_first_for(run, seq, &target) {
-                    parts.router.send(&run.key, seq, target, message);
+                    send(parts, run, seq, target, message);
                 }
             }
             Effect::Offer { scheduled, attempt, queue, priority } => {
@@ -77,8 +77,19 @@ pub(crate) fn send_first(parts: &Parts, run: &Run) {
     let mut seen = BTreeSet::new();
     for (seq, Outgoing { target, message }) in &run.outbox {
         if seen.insert((&target.namespace, &target.workflow_id)) {
-            parts.router.send(&run.key, *seq, target.clone(), message.clone());
+            send(parts, run, *seq, target.clone(), message.clone());
         }
+    }
+}
+
+fn send(parts: &Parts, run: &Run, seq: u64, target: Target, message: Message) {
+    match &message {
+        // Such a child has closed already, and may have left since: nobody would know it any more,
+        // and it would run a second time.
+        Message::StartChild { initiated, .. } if !run.children.contains_key(initiated) => {
+            parts.router.answer(&run.key, seq, Ok(()));
+        }
+        _ => parts.router.send(&run.key, seq, target, message),
     }
 }
 

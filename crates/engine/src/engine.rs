@@ -9,12 +9,12 @@ use crossbeam_channel::{Receiver, bounded};
 use reflux_core::{Command, Item, Limits, RunId, RunKey};
 use reflux_flow::{Bundle, Steer};
 use reflux_log::{DiskLog, Log};
-use reflux_store::{Filter, Page, Position, Store, Summary, backup};
+use reflux_store::{Filter, Page, Place, Position, Store, Summary, backup};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::assembly::{Assembly, World};
 use crate::host::Host;
-use crate::keeper::{Keeper, Keeping};
+use crate::keeper::Keeper;
 use crate::layout::{create_dir, partitions};
 use crate::mailbox::{Internal, Mailbox};
 use crate::matching::Matching;
@@ -121,9 +121,10 @@ impl Engine {
         store: Store,
         host: Arc<dyn Host>,
     ) -> Result<Self, Error> {
-        let keeping = Keeping::new(&options);
         let (dir, retention) = (options.dir.clone(), options.retention);
-        let assembly = Assembly::new(options, log.clone(), &store, host.clone(), &World::real())?;
+        let place = Place::create(&dir.display().to_string())?;
+        let world = World::real();
+        let assembly = Assembly::new(options, log.clone(), &store, place, host.clone(), &world)?;
         host.recovered(&Recovered::new(&assembly.stores, &assembly.router))?;
         let mut threads = Vec::new();
         for (index, (partition, inbox)) in assembly.partitions.into_iter().enumerate() {
@@ -135,8 +136,7 @@ impl Engine {
         let internal: Vec<_> =
             assembly.mailboxes.iter().map(|mailbox| mailbox.internal.clone()).collect();
         threads.push(spawn("materialise", move || materialise::run(&jobs, &stores, &internal))?);
-        let keeper =
-            Keeper::start(keeping, log.clone(), assembly.stores.clone(), assembly.router.clone())?;
+        let keeper = Keeper::start(assembly.upkeep)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 log,

@@ -21,6 +21,7 @@ mod execution;
 mod history;
 mod host;
 mod keeper;
+mod keeping;
 mod layout;
 mod mailbox;
 mod matching;
@@ -40,6 +41,7 @@ mod start;
 mod stepper;
 mod thread;
 mod timers;
+mod upkeep;
 mod watch;
 
 pub use assembly::World;
@@ -61,4 +63,5 @@ pub use request::{
 };
 pub use start::StartFlow;
 pub use stepper::Stepper;
+pub use upkeep::Kept;
 pub use watch::Change;

@@ -39,13 +39,23 @@ impl Recovery<'_> {
             // The store is ahead of the log: it is from another life of this directory.
             self.store.clear()?;
         }
-        if self.store.applied() == 0 && self.store.is_empty()? {
+        let mut restored = self.store.applied() == 0 && self.store.is_empty()?;
+        if restored {
             restore()?;
         }
         let mut runs: BTreeMap<RunKey, Execution> = BTreeMap::new();
         while self.store.applied() < lease.tail.0 {
             let from = Seq(self.store.applied() + 1);
             let records = match self.log.read(self.id, from, READ_BYTES) {
+                // The store is never synced: a loss of power may take more of it than the log still
+                // has. The log was trimmed behind snapshots that were.
+                Err(LogError::Trimmed { .. }) if !restored => {
+                    restored = true;
+                    runs.clear();
+                    self.store.clear()?;
+                    restore()?;
+                    continue;
+                }
                 Err(LogError::Trimmed { .. }) => {
                     return Err(Error::Corrupt(format!(
                         "partition {}: record {from} was trimmed and no snapshot has it; restore a backup",

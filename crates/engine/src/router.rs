@@ -103,7 +103,8 @@ impl Router {
         })
     }
 
-    fn answer(&self, source: &RunKey, seq: u64, outcome: Result<(), DeliveryFailure>) {
+    /// Tells a run what became of a message of its outbox.
+    pub fn answer(&self, source: &RunKey, seq: u64, outcome: Result<(), DeliveryFailure>) {
         let command = match outcome {
             Ok(()) => Command::AckOutbox { seq },
             Err(reason) => Command::DeliveryFailed { seq, reason },

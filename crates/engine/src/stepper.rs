@@ -6,13 +6,14 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 use reflux_core::Timestamp;
 use reflux_log::Log;
-use reflux_store::Store;
+use reflux_store::{Place, Store};
 
 use crate::assembly::{Assembly, World};
 use crate::host::Host;
 use crate::mailbox::Internal;
 use crate::materialise::{self, Job};
 use crate::request::Request;
+use crate::upkeep::Kept;
 use crate::{Error, Options};
 
 /// An engine without threads.
@@ -22,7 +23,8 @@ pub struct Stepper {
 }
 
 impl Stepper {
-    /// Recovers and stands ready, as [`Engine::open`](crate::Engine::open) does.
+    /// Recovers and stands ready, as [`Engine::open`](crate::Engine::open) does. Snapshots are in
+    /// `place`.
     ///
     /// # Errors
     /// As [`Engine::open`](crate::Engine::open).
@@ -30,10 +32,11 @@ impl Stepper {
         options: Options,
         log: Arc<dyn Log>,
         store: &Store,
+        place: Place,
         host: Arc<dyn Host>,
         world: &World,
     ) -> Result<Self, Error> {
-        let assembly = Assembly::new(options, log, store, host, world)?;
+        let assembly = Assembly::new(options, log, store, place, host, world)?;
         let jobs = assembly.jobs.clone();
         Ok(Self { assembly, jobs })
     }
@@ -69,6 +72,23 @@ impl Stepper {
             }
         });
         true
+    }
+
+    /// Asks runs whose retention is over to leave.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn retire(&self) -> Result<(), Error> {
+        self.assembly.upkeep.retire()
+    }
+
+    /// Takes the next step of snapshots of all partitions and of trimming behind them: what it did,
+    /// and for which partition. `None` when every partition is done; the next call begins anew.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when a snapshot cannot be written or does not read back.
+    pub fn keep(&mut self) -> Result<Option<(usize, Kept)>, Error> {
+        self.assembly.upkeep.step()
     }
 
     /// Whether nothing is at any door and nothing waits for a store.

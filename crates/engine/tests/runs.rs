@@ -245,6 +245,52 @@ fn a_backup_taken_after_trimming_restores_the_same_state() {
 }
 
 #[test]
+fn a_store_that_lost_more_than_the_log_has_comes_back_from_a_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, old) = (dir.path().join("store"), dir.path().join("old"));
+    let source = "name: f\nsteps:\n  - id: a\n    node: util.echo\n    with: {n: 1}\n";
+    let world = echo(Options::at(dir.path()));
+    for n in 0..10 {
+        let run = world.start(&format!("w{n}"), source, &json!({}));
+        world.finish(&run);
+    }
+    world.engine.shutdown();
+    drop(world);
+    copy(&store, &old);
+
+    let world = echo(Options::at(dir.path()));
+    for round in 0..3 {
+        for n in 0..10 {
+            let run = world.start(&format!("w{round}-{n}"), source, &json!({}));
+            world.finish(&run);
+        }
+        world.engine.snapshot().unwrap();
+    }
+    let before = world.engine.state_hash().unwrap();
+    world.engine.shutdown();
+    drop(world);
+
+    // A loss of power: the log and the snapshots were synced, the store never was.
+    std::fs::remove_dir_all(&store).unwrap();
+    std::fs::rename(&old, &store).unwrap();
+    let world = echo(Options::at(dir.path()));
+    assert_eq!(world.engine.state_hash().unwrap(), before);
+    world.engine.shutdown();
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (from, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
+        if from.is_dir() {
+            copy(&from, &to.join(name));
+        } else {
+            std::fs::copy(&from, to.join(name)).unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_workflow_id_has_one_open_run() {
     let dir = tempfile::tempdir().unwrap();
     let world = echo(Options::at(dir.path()));

@@ -16,7 +16,7 @@ use reflux_flow::graph::NodeRef;
 use reflux_flow::schedule::{NAMESPACE, SIGNAL_ADOPT, Subject, WORKFLOW_TYPE};
 use reflux_flow::{Bundle, NodePolicy, Policies, payload};
 use reflux_log::MemoryLog;
-use reflux_store::{Filter, Store};
+use reflux_store::{Filter, Place, Store};
 use uuid::Uuid;
 
 /// 2026-01-01T00:00:00Z.
@@ -59,6 +59,7 @@ struct Bed {
     dir: tempfile::TempDir,
     log: Arc<MemoryLog>,
     store: Store,
+    place: Place,
     clock: Arc<AtomicI64>,
     ids: Arc<AtomicU64>,
     stepper: Option<Stepper>,
@@ -70,6 +71,7 @@ impl Bed {
             dir: tempfile::tempdir().unwrap(),
             log: Arc::new(MemoryLog::manual()),
             store: Store::memory(references),
+            place: Place::memory().unwrap(),
             clock: Arc::new(AtomicI64::new(BEGIN)),
             ids: Arc::default(),
             stepper: None,
@@ -87,8 +89,8 @@ impl Bed {
             }),
         };
         let options = Options { partitions: PARTITIONS, ..Options::at(self.dir.path()) };
-        let log = self.log.clone();
-        let stepper = Stepper::open(options, log, &self.store, Arc::new(NoNodes), &world);
+        let (log, place) = (self.log.clone(), self.place.clone());
+        let stepper = Stepper::open(options, log, &self.store, place, Arc::new(NoNodes), &world);
         self.stepper = Some(stepper.unwrap());
     }
 

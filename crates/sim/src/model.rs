@@ -42,6 +42,8 @@ pub(crate) struct Facts {
     /// Activities that gave a result.
     pub(crate) completed: BTreeSet<EventId>,
     pub(crate) result: Option<Payloads>,
+    /// Of all items, as they are in the log.
+    items: blake3::Hasher,
     last_event: EventId,
     children: BTreeMap<EventId, [u32; 2]>,
 }
@@ -101,22 +103,28 @@ impl Model {
                 run_id: RunId(run_id),
             };
             for item in entry.items {
+                let encoded = item.encode_to_vec();
                 let item = Item::decode(item).map_err(|error| error.to_string())?;
-                self.item(&key, &item).map_err(|what| format!("run {key}: {what}"))?;
+                self.item(&key, &item, &encoded).map_err(|what| format!("run {key}: {what}"))?;
             }
         }
         Ok(())
     }
 
-    fn item(&mut self, key: &RunKey, item: &Item) -> Result<(), String> {
+    fn item(&mut self, key: &RunKey, item: &Item, encoded: &[u8]) -> Result<(), String> {
         let facts = self.runs.entry(key.clone()).or_insert_with(|| Facts::of(key));
+        facts.items.update(encoded);
         apply(&mut facts.run, item).map_err(|error| error.to_string())?;
         match item {
             Item::Event(event) => facts.event(event),
             Item::Delta(Delta::Requested { request_id }) if request_id.starts_with(START) => {
+                // What has left is forgotten: the request is a new one.
+                let left = |other: &RunKey| self.runs.get(other).is_some_and(|it| it.run.retired);
                 match self.started.insert(request_id.clone(), key.clone()) {
-                    Some(other) => Err(format!("request {request_id} had started {other}")),
-                    None => Ok(()),
+                    Some(other) if !left(&other) => {
+                        Err(format!("request {request_id} had started {other}"))
+                    }
+                    Some(_) | None => Ok(()),
                 }
             }
             Item::Delta(delta) => facts.delta(delta),
@@ -137,8 +145,17 @@ impl Facts {
             over: BTreeSet::new(),
             completed: BTreeSet::new(),
             result: None,
+            items: blake3::Hasher::new(),
             last_event: EventId(0),
             children: BTreeMap::new(),
+        }
+    }
+
+    /// BLAKE3 over the items that must be kept: none once the run has left.
+    pub(crate) fn items_hash(&self) -> [u8; 32] {
+        match self.run.retired {
+            true => *blake3::Hasher::new().finalize().as_bytes(),
+            false => *self.items.finalize().as_bytes(),
         }
     }
 

@@ -101,8 +101,10 @@ impl Oracle {
                 if model.started.get(&request_id(*n)) != Some(run) {
                     return lost();
                 }
+                let left = |run: &RunKey| model.run(run).is_some_and(|it| it.run.retired);
                 if let Some((_, before)) = self.starts.insert(*n, (*workload, run.clone()))
                     && before != *run
+                    && !left(&before)
                 {
                     return Err(format!("start {n} is {before} and {run}"));
                 }

@@ -20,11 +20,13 @@ pub enum Planted {
     CallTwice,
     /// The partitions do not notice that time passes.
     ForgetTimers,
+    /// The log forgets records that no snapshot has.
+    TrimAhead,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::AckEarly,
         Self::IgnoreEpoch,
         Self::AppendTwice,
@@ -33,5 +35,6 @@ impl Planted {
         Self::ForgetItem,
         Self::CallTwice,
         Self::ForgetTimers,
+        Self::TrimAhead,
     ];
 }

@@ -1,19 +1,21 @@
 //! One boot of a simulated server: an engine without threads, its nodes, and its end of the log.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use prost::Message as _;
-use reflux_core::Timestamp;
-use reflux_engine::{Attempt, Error, Options, Request, Stepper};
+use reflux_core::{RunKey, Timestamp};
+use reflux_engine::{Attempt, Error, Kept, Options, Request, Stepper};
 use reflux_log::{
     Append, AppendError, Bytes, Done, Epoch, Error as LogError, Lease, Log, PartitionId, Seq, Usage,
 };
 use reflux_proto::reflux::v1 as wire;
-use reflux_store::Store;
+use reflux_store::{Filter, PAGE_RUNS_MAX, Place, Store};
 
+use crate::client::NAMESPACE;
 use crate::clock::Clock;
 use crate::host::{Asked, SimHost};
 use crate::planted::Planted;
@@ -37,6 +39,18 @@ pub(crate) struct Process {
     booted: Timestamp,
 }
 
+/// What outlives a process, besides the log.
+pub(crate) struct OnDisk {
+    /// What the engine expects to find in a directory.
+    pub(crate) dir: PathBuf,
+    /// Snapshots: synced before they count.
+    pub(crate) snapshots: Place,
+    /// Never synced.
+    pub(crate) store: Store,
+    /// How long closed runs are kept.
+    pub(crate) retention: Duration,
+}
+
 /// An attempt that a node works on.
 pub(crate) struct Call {
     pub(crate) attempt: Attempt,
@@ -45,18 +59,18 @@ pub(crate) struct Call {
 
 impl Process {
     /// Recovers.
-    pub(crate) fn open(
-        dir: &Path,
-        log: ProcessLog,
-        store: &Store,
-        clock: &Clock,
-    ) -> Result<Self, Error> {
-        let options =
-            Options { partitions: PARTITIONS, identity: "sim".into(), ..Options::at(dir) };
+    pub(crate) fn open(disk: &OnDisk, log: ProcessLog, clock: &Clock) -> Result<Self, Error> {
+        let options = Options {
+            partitions: PARTITIONS,
+            identity: "sim".into(),
+            retention: disk.retention,
+            ..Options::at(&disk.dir)
+        };
         let (log, host) = (Arc::new(log), SimHost::default());
         let planted = log.planted;
         let nodes = Arc::new(host.clone());
-        let stepper = Stepper::open(options, log.clone(), store, nodes, &clock.world())?;
+        let (store, place) = (&disk.store, disk.snapshots.clone());
+        let stepper = Stepper::open(options, log.clone(), store, place, nodes, &clock.world())?;
         log.die_after.store(u64::MAX, Ordering::Relaxed);
         let booted = clock.now();
         Ok(Self { log, calls: Vec::new(), stepper, host, behind: 0, planted, booted })
@@ -86,6 +100,16 @@ impl Process {
         done
     }
 
+    /// Asks runs whose retention is over to leave.
+    pub(crate) fn retire(&self) -> Result<(), Error> {
+        self.stepper.retire()
+    }
+
+    /// The keeper's next step.
+    pub(crate) fn keep(&mut self) -> Result<Option<(usize, Kept)>, Error> {
+        self.stepper.keep()
+    }
+
     pub(crate) fn next_wake(&self) -> Timestamp {
         self.stepper.next_wake()
     }
@@ -99,6 +123,34 @@ impl Process {
         let mut hasher = blake3::Hasher::new();
         for store in self.stepper.stores() {
             hasher.update(&store.state_hash()?);
+        }
+        Ok(*hasher.finalize().as_bytes())
+    }
+
+    /// How many runs the stores hold.
+    pub(crate) fn runs(&self) -> Result<usize, Error> {
+        let (all, mut count) = (Filter::all(NAMESPACE), 0);
+        for store in self.stepper.stores() {
+            let mut after = None;
+            loop {
+                let page = store.list(&all, after, PAGE_RUNS_MAX)?;
+                count += page.runs.len();
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// BLAKE3 over the items of a run, as its store has them.
+    pub(crate) fn items_hash(&self, run: &RunKey) -> Result<[u8; 32], Error> {
+        let mut hasher = blake3::Hasher::new();
+        for store in self.stepper.stores() {
+            for item in store.items(run, 0)? {
+                hasher.update(&item?.1);
+            }
         }
         Ok(*hasher.finalize().as_bytes())
     }
@@ -298,6 +350,10 @@ impl Log for ProcessLog {
     }
 
     fn trim(&self, partition: PartitionId, up_to: Seq) -> Result<(), LogError> {
+        let up_to = match self.planted {
+            Some(Planted::TrimAhead) => self.inner.tail(partition)?,
+            _ => up_to,
+        };
         self.inner.trim(partition, up_to)
     }
 

@@ -1,6 +1,7 @@
 //! One seed: a random scheduler picks what happens next, until enough has gone wrong; then
 //! everything heals, and everything that was promised must hold.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +11,7 @@ use reflux_core::{RunKey, Timestamp};
 use reflux_engine::{Answer, Attempt, Error};
 use reflux_log::fault::Rng;
 use reflux_log::{Fault, Log, MemoryLog};
-use reflux_store::Store;
+use reflux_store::{Place, Store};
 use serde_json::{Value, json};
 
 use crate::client::{Asked, Client, How, Wish};
@@ -20,11 +21,12 @@ use crate::flows::{Workload, workloads};
 use crate::model::Model;
 use crate::oracle::{Next, Oracle};
 use crate::planted::Planted;
-use crate::process::{Call, PARTITIONS, Process, ProcessLog, Watch};
+use crate::process::{Call, OnDisk, PARTITIONS, Process, ProcessLog, Watch};
 use crate::trace::{Out, Trace};
 
 mod disk;
 mod heal;
+mod keep;
 mod nodes;
 mod outage;
 pub(crate) mod sweep;
@@ -104,7 +106,8 @@ impl Scratch {
 pub fn simulate(plan: Plan, scratch: &Scratch, out: Option<Out>) -> Result<Report, Box<Failure>> {
     let fail = |what, trace| Box::new(Failure { what, trace, command: plan.command() });
     let workloads = workloads().map_err(|what| fail(what, Vec::new()))?;
-    let mut simulation = Simulation::new(plan, scratch.path().to_path_buf(), workloads, out);
+    let mut simulation =
+        Simulation::new(plan, scratch, workloads, out).map_err(|what| fail(what, Vec::new()))?;
     match simulation.run() {
         Ok(()) => Ok(simulation.report()),
         Err(what) => Err(fail(format!("seed {}: {what}", plan.seed), simulation.trace.last())),
@@ -168,7 +171,6 @@ enum Told {
 
 pub(crate) struct Simulation {
     plan: Plan,
-    dir: std::path::PathBuf,
     workloads: &'static [Workload],
     rng: Rng,
     clock: Clock,
@@ -178,7 +180,7 @@ pub(crate) struct Simulation {
     /// What was told while nobody could look into the log, to be judged later.
     deferred: Option<Vec<Told>>,
     watch: Arc<Watch>,
-    store: Store,
+    on_disk: OnDisk,
     live: Option<Process>,
     /// A process that does not know yet that another has taken over.
     zombie: Option<(Process, u64)>,
@@ -194,26 +196,35 @@ pub(crate) struct Simulation {
     slow: [u32; PARTITIONS as usize],
     /// Attempts of dead processes that may still end.
     orphans: Vec<Call>,
+    /// Partitions of which a snapshot was damaged since two of them were read back.
+    damaged: BTreeSet<usize>,
 }
 
 impl Simulation {
     fn new(
         plan: Plan,
-        dir: std::path::PathBuf,
+        scratch: &Scratch,
         workloads: &'static [Workload],
         out: Option<Out>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, String> {
+        let mut rng = Rng::new(plan.seed);
+        let on_disk = OnDisk {
+            dir: scratch.path().to_path_buf(),
+            snapshots: Place::memory().map_err(|error| error.to_string())?,
+            store: Store::memory(reflux_engine::references),
+            // Some seeds see runs leave while others are under way, some do not.
+            retention: Duration::from_secs(3_600 << rng.below(8)),
+        };
+        Ok(Self {
             plan,
-            dir,
             workloads,
-            rng: Rng::new(plan.seed),
+            rng,
             clock: Clock::new(plan.seed),
             log: MemoryLog::manual(),
             disk: None,
             deferred: None,
             watch: Arc::default(),
-            store: Store::memory(reflux_engine::references),
+            on_disk,
             live: None,
             zombie: None,
             boots: 0,
@@ -226,7 +237,8 @@ impl Simulation {
             tokens: 0,
             slow: [0; PARTITIONS as usize],
             orphans: Vec::new(),
-        }
+            damaged: BTreeSet::new(),
+        })
     }
 
     fn run(&mut self) -> Result<(), String> {
@@ -236,8 +248,18 @@ impl Simulation {
             self.step()?;
             self.listen()?;
         }
+        self.finish()
+    }
+
+    /// Everything heals, and everything that was promised must hold: also when the log is trimmed
+    /// and the store is deleted, and when every run has left.
+    fn finish(&mut self) -> Result<(), String> {
         self.heal()?;
         self.oracle.settled(&self.model, self.workloads)?;
+        self.rebuild()?;
+        self.trim_all()?;
+        self.rebuild()?;
+        self.retire_all()?;
         self.rebuild()
     }
 
@@ -262,15 +284,18 @@ impl Simulation {
             300..540 => self.commit(),
             540..660 => self.materialise(),
             660..820 => self.node_answers(),
-            820..870 => self.time_passes(),
+            820..840 => self.keep(),
+            840..845 => self.retire(),
+            845..870 => self.time_passes(),
             870..930 => self.client_asks(),
             930..950 => self.ask_again(),
             950..972 => self.log_fault(),
             972..980 => self.slow_disk(),
             980..986 => self.clock_jumps(),
-            986..990 => self.orphan_answers(),
-            990..994 => self.become_zombie(),
-            _ => self.crash(),
+            986..989 => self.orphan_answers(),
+            989..992 => self.become_zombie(),
+            992..998 => self.crash(),
+            _ => self.rot(),
         }
     }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use object_store::buffered::BufWriter;
 use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::io::AsyncWriteExt;
@@ -61,6 +62,15 @@ impl Place {
             make(&dir).map_err(|error| Error::Retry(format!("{}: {error}", dir.display())))?;
         }
         Self::open(url)
+    }
+
+    /// An empty place in memory, for tests and the deterministic simulation. Clones share it, so a
+    /// clone is what survives a simulated crash.
+    ///
+    /// # Errors
+    /// [`Error::Retry`] when the process can start no thread.
+    pub fn memory() -> Result<Self, Error> {
+        Self::new(Arc::new(InMemory::new()), Path::default(), "memory")
     }
 
     fn directory(dir: PathBuf) -> Result<Self, Error> {
@@ -148,6 +158,23 @@ impl Place {
         }
         names.sort();
         Ok(names)
+    }
+
+    /// Turns a bit of a file over: what a bad disk does, in tests and the deterministic simulation.
+    /// Counts from the file's beginning, around its end.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Retry`] when the place does not answer.
+    pub fn damage(&self, file: &str, bit: u64) -> Result<(), Error> {
+        let mut bytes = self.read(file, usize::MAX)?.to_vec();
+        let bits = (bytes.len() as u64 * 8).max(1);
+        let at = usize::try_from(bit % bits / 8).unwrap_or_default();
+        if let Some(byte) = bytes.get_mut(at) {
+            *byte ^= 1 << (bit % 8);
+        }
+        let (store, path, name) = (self.store.clone(), self.path(file), self.describe(file));
+        let put = self.runtime.run(async move { store.put(&path, bytes.into()).await })?;
+        put.map(drop).map_err(|error| explain(&name, error))
     }
 
     pub(crate) fn delete(&self, file: &str) -> Result<(), Error> {

@@ -33,19 +33,13 @@ struct Inner {
 }
 
 impl Partition {
-    /// A load that did not finish left nothing that counts: it is cleared away.
     pub(crate) fn open(
         id: u32,
         table: Arc<dyn Table>,
         references: References,
     ) -> Result<Self, Error> {
-        let meta = table.get(&meta::key())?.map(|value| meta::decode(&value)).transpose()?;
-        if meta.is_some_and(|meta| meta.loading) {
-            table.clear()?;
-        }
-        let applied = meta.filter(|meta| !meta.loading).map_or(0, |meta| meta.applied);
+        let applied = AtomicU64::new(loaded(table.as_ref())?);
         let now = View { partition: id, rows: table.clone(), references };
-        let applied = AtomicU64::new(applied);
         let writing = Mutex::new(());
         Ok(Self { inner: Arc::new(Inner { id, table, now, applied, writing }) })
     }
@@ -173,9 +167,20 @@ impl Partition {
     pub fn revert_to(&self, applied: u64) -> Result<(), Error> {
         let _writing = self.lock();
         self.inner.table.revert_to(applied)?;
-        self.inner.applied.store(self.inner.now.applied()?, Ordering::Release);
+        self.inner.applied.store(loaded(self.inner.table.as_ref())?, Ordering::Release);
         Ok(())
     }
+}
+
+/// The last record whose changes are there, as a boot finds it. A load that did not finish left
+/// nothing that counts: it is cleared away.
+fn loaded(table: &dyn Table) -> Result<u64, Error> {
+    let meta = table.get(&meta::key())?.map(|value| meta::decode(&value)).transpose()?;
+    if meta.is_some_and(|meta| meta.loading) {
+        table.clear()?;
+        return Ok(0);
+    }
+    Ok(meta.map_or(0, |meta| meta.applied))
 }
 
 /// Its reads are those of [`View`], of the present.

@@ -230,12 +230,48 @@ fn old_snapshots_go_and_the_newest_stay() {
         snapshot::list(place, 0).unwrap().into_iter().map(|(seq, _)| seq).collect()
     };
     assert_eq!(seqs(&place), [13, 12, 11, 10, 9]);
-    assert_eq!(snapshot::retain(&place, 0, 2).unwrap(), 3);
+    assert_eq!(snapshot::retain(&place, 0, 2).unwrap(), [13, 12]);
     assert_eq!(seqs(&place), [13, 12]);
-    assert_eq!(snapshot::retain(&place, 0, 0).unwrap(), 1);
+    assert_eq!(snapshot::retain(&place, 0, 0).unwrap(), [13]);
     assert_eq!(seqs(&place), [13]);
     assert_eq!(snapshot::list(&place, 7).unwrap(), []);
     assert!(dir.path().join("snapshots/p00000/notes.txt").exists());
+}
+
+#[test]
+fn damaged_snapshots_go_and_do_not_count_among_those_that_stay() {
+    let place = Place::memory().unwrap();
+    let partition = small();
+    let mut runs = run(key("c", 3));
+    for _ in 0..4 {
+        commit(&partition, vec![step(&mut runs, &["x"])]);
+        snapshot::write(&partition.view(), at(1), &place).unwrap();
+    }
+    let seqs = || -> Vec<_> {
+        snapshot::list(&place, 0).unwrap().into_iter().map(|(seq, _)| seq).collect()
+    };
+    assert_eq!(seqs(), [12, 11, 10, 9]);
+    place.damage(&snapshot::path(0, 11), 333).unwrap();
+    assert_eq!(snapshot::retain(&place, 0, 2).unwrap(), [12, 10]);
+    assert_eq!(seqs(), [12, 10]);
+    for seq in [12, 10] {
+        place.damage(&snapshot::path(0, seq), 333).unwrap();
+    }
+    assert_eq!(snapshot::retain(&place, 0, 2).unwrap(), []);
+    assert_eq!(seqs(), [12, 10], "what is left is for people to look at");
+}
+
+#[test]
+fn a_load_that_a_crash_takes_back_left_nothing() {
+    let (_dir, place) = place();
+    let written = snapshot::write(&small().view(), at(1), &place).unwrap();
+    let file = snapshot::path(0, written.seq);
+    let partition = Store::memory(references).partition(0).unwrap();
+    snapshot::restore(&place, &file, &partition, &mut fold).unwrap();
+    assert_eq!(partition.applied(), written.seq);
+    partition.revert_to(written.seq - 1).unwrap();
+    assert_eq!(partition.applied(), 0);
+    assert!(partition.is_empty().unwrap());
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl Simulation {
     }
 
     /// Goes on until nothing is under way.
-    fn settle(&mut self) -> Result<(), String> {
+    pub(super) fn settle(&mut self) -> Result<(), String> {
         for _ in 0..10_000 {
             for partition in 0..crate::process::PARTITIONS as usize {
                 let now = self.clock.now();

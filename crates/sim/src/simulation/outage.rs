@@ -19,7 +19,7 @@ impl Simulation {
         self.fault(format_args!("the process is cut off"));
         self.bury_zombie();
         self.zombie = Some((live, self.boots));
-        self.store = Store::memory(reflux_engine::references);
+        self.on_disk.store = Store::memory(reflux_engine::references);
         self.recover()
     }
 
@@ -47,14 +47,15 @@ impl Simulation {
     pub(super) fn shake_store(&mut self) -> Result<(), String> {
         if self.rng.below(6) == 0 {
             self.trace.line(format_args!("the store is deleted"));
-            self.store = Store::memory(reflux_engine::references);
+            self.on_disk.store = Store::memory(reflux_engine::references);
             return Ok(());
         }
         for partition in 0..PARTITIONS {
             if self.rng.below(2) == 0 {
                 continue;
             }
-            let store = self.store.partition(partition).map_err(|error| error.to_string())?;
+            let store =
+                self.on_disk.store.partition(partition).map_err(|error| error.to_string())?;
             let back = store.applied().saturating_sub(self.rng.below(12));
             store.revert_to(back).map_err(|error| error.to_string())?;
             self.trace.line(format_args!("store {partition} goes back to {back}"));
@@ -68,7 +69,7 @@ impl Simulation {
             let page = 1 + self.rng.below(4000) as usize;
             let after = self.rng.below(16);
             let log = self.log_for().dying(page, after);
-            match Process::open(&self.dir, log, &self.store, &self.clock) {
+            match Process::open(&self.on_disk, log, &self.clock) {
                 Err(Error::Corrupt(text)) if !text.contains("crashed") => return Err(text),
                 // It died, or recovered before it could: then nobody ever talks to it.
                 Err(_) | Ok(_) => {}
@@ -82,19 +83,39 @@ impl Simulation {
     pub(super) fn boot(&mut self) -> Result<(), String> {
         self.boots += 1;
         self.trace.line(format_args!("boot {}", self.boots));
-        let opened = Process::open(&self.dir, self.log_for(), &self.store, &self.clock);
+        let opened = Process::open(&self.on_disk, self.log_for(), &self.clock);
         self.live = Some(opened.map_err(|error| format!("it does not recover: {error}"))?);
-        self.durable()
+        self.durable()?;
+        self.check_recovered()
     }
 
-    /// Without its store, the same state comes back from the log.
+    /// What the log ever said is what came back, whatever it came back from.
+    fn check_recovered(&self) -> Result<(), String> {
+        let Some(live) = self.live.as_ref().filter(|_| self.deferred.is_none()) else {
+            return Ok(());
+        };
+        for (run, facts) in &self.model.runs {
+            let kept = live.items_hash(run).map_err(|error| error.to_string())?;
+            if kept != facts.items_hash() {
+                return Err(format!("{run} is another one after the recovery"));
+            }
+        }
+        let stays = self.model.runs.values().filter(|facts| !facts.run.retired).count();
+        let kept = live.runs().map_err(|error| error.to_string())?;
+        if kept != stays {
+            return Err(format!("{kept} runs came back of {stays}"));
+        }
+        Ok(())
+    }
+
+    /// Without its store, the same state comes back from snapshots and log.
     pub(super) fn rebuild(&mut self) -> Result<(), String> {
         let before = self.state_hash()?;
         drop(self.live.take());
-        self.store = Store::memory(reflux_engine::references);
+        self.on_disk.store = Store::memory(reflux_engine::references);
         self.boot()?;
         if self.state_hash()? != before {
-            return Err("the state is another one after the store was rebuilt from the log".into());
+            return Err("the state is another one after the store was rebuilt".into());
         }
         Ok(())
     }

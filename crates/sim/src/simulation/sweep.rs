@@ -35,8 +35,8 @@ pub fn sweep(
     let fail = |what: String, trace| Box::new(Failure { what, trace, command: command.clone() });
     let workloads = workloads().map_err(|what| fail(what, Vec::new()))?;
     let life = |at: Option<u64>| {
-        let dir = scratch.path().to_path_buf();
-        let mut simulation = Simulation::new(Plan::of(seed), dir, workloads, None);
+        let mut simulation = Simulation::new(Plan::of(seed), scratch, workloads, None)
+            .map_err(|what| fail(what, Vec::new()))?;
         let done = simulation.sweep(at, planted);
         done.map_err(|what| {
             fail(format!("seed {seed}, crash after I/O {at:?}: {what}"), simulation.trace.last())
@@ -77,9 +77,7 @@ impl Simulation {
         self.lose_power()?;
         let told = self.deferred.as_ref().map_or(0, Vec::len) as u64;
         self.judge_deferred()?;
-        self.heal()?;
-        self.oracle.settled(&self.model, self.workloads)?;
-        self.rebuild()?;
+        self.finish()?;
         Ok((ios, told))
     }
 

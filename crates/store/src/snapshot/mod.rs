@@ -125,16 +125,31 @@ pub fn list(place: &Place, partition: u32) -> Result<Vec<(u64, String)>, Error> 
     Ok(found)
 }
 
-/// Deletes all but the newest `keep` snapshots of a partition; returns how many went. Never
-/// deletes the last one.
+/// Reads the snapshots of a partition back, newest first, until `keep` of them (at least one) are
+/// whole, and deletes the others: the damaged and the older. Returns the last records of those
+/// that stay, newest first. Without a whole one nothing is deleted.
 ///
 /// # Errors
-/// [`Error::Retry`] when the place does not answer.
-pub fn retain(place: &Place, partition: u32, keep: usize) -> Result<usize, Error> {
-    let found = list(place, partition)?;
-    let old = found.get(keep.max(1)..).unwrap_or_default();
-    for (_, file) in old {
-        place.delete(file)?;
+/// [`Error::Retry`] when the place does not answer; nothing is deleted then.
+pub fn retain(place: &Place, partition: u32, keep: usize) -> Result<Vec<u64>, Error> {
+    let (mut whole, mut others) = (Vec::new(), Vec::new());
+    for (seq, file) in list(place, partition)? {
+        if whole.len() == keep.max(1) {
+            others.push(file);
+            continue;
+        }
+        match verify(place, &file) {
+            Ok(_) => whole.push(seq),
+            Err(Error::Corrupt(_)) => others.push(file),
+            // Somebody else had it deleted.
+            Err(Error::NotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
     }
-    Ok(old.len())
+    if !whole.is_empty() {
+        for file in others {
+            place.delete(&file)?;
+        }
+    }
+    Ok(whole)
 }

@@ -94,7 +94,7 @@ pub fn state(bed: &Bed) -> Vec<Figure> {
     };
     let mut watch = bench.engine.watch(&key);
     bench.engine.start(start).expect("it starts");
-    while !watch.blocking_recv().expect("it is told of the end").closed {}
+    while watch.blocking_recv().expect("it is told of the end").closed.is_none() {}
     let bundle =
         std::sync::Arc::new(reflux_flow::Bundle::from_bytes(&flow.spec.bytes).expect("a bundle"));
     let mut took: Vec<f64> = (0..11)

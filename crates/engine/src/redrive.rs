@@ -152,7 +152,8 @@ impl Engine {
     fn end_children(&self, base: &RunKey, wanted: &Redriving) -> Result<(), Error> {
         let lane = Lane::of(base);
         let look = || {
-            self.look_now(&lane, base.run_id, |run| {
+            self.look_now(&lane, base.run_id, |execution| {
+                let run = execution.run();
                 (run.is_open(), run.children.is_empty(), run.outbox.is_empty())
             })
         };
@@ -182,11 +183,11 @@ impl Engine {
         &self,
         lane: &Lane,
         run_id: RunId,
-        look: impl FnOnce(&reflux_core::Run) -> T + Send + 'static,
+        look: impl FnOnce(&crate::Execution) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let (sender, receiver) = crossbeam_channel::bounded(1);
         let reply: crate::Reply = Box::new(move |answer| {
-            drop(sender.send(answer.map(|(_, run)| look(run))));
+            drop(sender.send(answer.map(|(_, execution)| look(execution))));
         });
         let ask = Ask::Look { run_id: Some(run_id) };
         self.submit(crate::Request { lane: lane.clone(), ask, reply });
@@ -214,7 +215,9 @@ impl Engine {
         let Some(current) = self.current(&lane)? else { return Ok(None) };
         let row = self.summary(&current)?;
         let same = row.filter(|row| *row.request_id == *wanted.request_id);
-        Ok(same.map(|row| Answer { run: current, status: row.status, existing: true }))
+        let Some(row) = same else { return Ok(None) };
+        let revision = self.look_now(&lane, current.run_id, crate::Execution::revision)?;
+        Ok(Some(Answer { run: current, status: row.status, existing: true, revision }))
     }
 
     fn base_row(&self, base: &RunKey) -> Result<Summary, Error> {

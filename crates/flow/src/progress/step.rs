@@ -140,7 +140,7 @@ impl StepState {
     pub(crate) fn has_begun(&self, item: u32) -> Option<bool> {
         let fan = self.fan.as_ref()?;
         let item = item as usize;
-        (item < fan.items.len()).then(|| item < fan.next)
+        (item < fan.items.len()).then_some(item < fan.next)
     }
 
     /// Whether the item of that number is not to run.

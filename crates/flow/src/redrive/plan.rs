@@ -356,7 +356,10 @@ impl Planning<'_> {
     }
 }
 
-fn why_again(past: &Past, now: (Option<(Arc<str>, Arc<str>)>, [u8; 32])) -> String {
+/// What is called now: the node and its version, if it is one, and the digest of the input.
+type Call = (Option<(Arc<str>, Arc<str>)>, [u8; 32]);
+
+fn why_again(past: &Past, now: Call) -> String {
     match &past.result {
         None => return "it had not ended in the base".to_owned(),
         Some(Err(error)) => {

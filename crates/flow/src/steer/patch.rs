@@ -191,7 +191,9 @@ impl Op {
             },
             Self::Replace(step) => {
                 let at = place(steps, id_of(step)?)?;
-                steps.get_mut(at).map(|place| *place = step.clone());
+                if let Some(place) = steps.get_mut(at) {
+                    place.clone_from(step);
+                }
                 Ok(())
             }
             Self::Set(set) => {
@@ -291,7 +293,9 @@ fn put(step: &mut Value, path: &str, value: &Value) -> Result<(), Refused> {
                 list.remove(n);
             }
             Some(n) => {
-                list.get_mut(n).map(|place| *place = value.clone());
+                if let Some(place) = list.get_mut(n) {
+                    place.clone_from(value);
+                }
             }
             None => return Err(Refused(format!("`{path}` leads past the end of a list"))),
         },

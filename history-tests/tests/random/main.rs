@@ -45,7 +45,7 @@ fn whatever_happens_a_run_replays_and_never_is_stuck() {
     }
     // Otherwise the test would prove little.
     assert!(one.is_some() || events > SEEDS * 12, "only {events} events");
-    assert!(one.is_some() || changes > SEEDS / 2, "only {changes} changes of graphs");
+    assert!(one.is_some() || changes > SEEDS / 3, "only {changes} changes of graphs");
 }
 
 struct Play {

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! seed ─→ scheduler ─┬─→ Process { Stepper, host } ─→ log (durable) ─→ Model
-//!                    ├─→ clients, nodes, clock                          │
-//!                    └─→ crashes, lost answers, zombies     Oracle ←────┘
+//!                    ├─→ clients, nodes, clock, keeper                  │
+//!                    └─→ crashes, lost answers, zombies, rot            │
+//!                                                    Oracle ←───────────┘
 //! ```
 //!
 //! The oracle stands outside: it knows only what clients and nodes were told, and what the log

@@ -88,13 +88,16 @@ fn a_changed_run_is_read_again_as_it_is_now() {
     let run = {
         let world = world(dir.path(), &door);
         let run = world.start("w", ROW, &Value::Null);
+        suspend(&world, &run, Command::Pause);
         let patch = "ops: [{remove: b}, {add: {id: d, node: n.d, after: c, with: {x: 1}}}]";
         assert_eq!(mutate(&world, &run, patch, "").unwrap().revision, 1);
+        door.open();
+        until(&world, &run, "ActivityTaskCompleted", 1);
         world.engine.shutdown();
         run
     };
-    door.open();
     let world = world(dir.path(), &door);
+    suspend(&world, &run, Command::Unpause);
     assert_eq!(world.result(&run).unwrap(), json!({ "d": { "did": "d", "with": { "x": 1 } } }));
 }
 

@@ -9,7 +9,7 @@ import type { Json } from "./schema.js";
 /** How long a request waits between its repetitions while the server cannot take it, in milliseconds. */
 const waitsMs = [100, 400, 1_000, 2_000];
 /** The longest wait for an answer. */
-const timeoutMs = 60_000;
+const timeoutMs = 15_000;
 
 type Message = { [field: string]: Json };
 
@@ -317,11 +317,19 @@ export class Client {
   }
 
   async #send(method: string, path: string, body?: string): Promise<Message> {
-    const response = await this.#request(method, path, "application/json", AbortSignal.timeout(timeoutMs), body);
-    const answer = await response.text().catch((error: unknown) => {
-      throw new RefluxError("unavailable", `the answer broke off: ${String(error)}`);
-    });
-    return answerOf(response, answer);
+    const abort = new AbortController();
+    // A timer of its own keeps the process alive: `fetch` alone does not when its connection is closed
+    // before the request was written, and then it may never settle.
+    const timer = setTimeout(() => abort.abort(), timeoutMs);
+    try {
+      const response = await this.#request(method, path, "application/json", abort.signal, body);
+      const answer = await response.text().catch((error: unknown) => {
+        throw new RefluxError("unavailable", `the answer broke off: ${String(error)}`);
+      });
+      return answerOf(response, answer);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async *#stream(path: string, after: number): AsyncGenerator<Message> {

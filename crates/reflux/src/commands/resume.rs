@@ -66,17 +66,20 @@ fn one(
         out.note(format!("run {} is closed already: {}", row.run.run_id, story.status));
     }
     // Who steps through a run looks at where it pauses next.
-    match follow(session, &row, steps.is_some(), out)? {
-        Followed::Closed(story) | Followed::ForPeople(story) => {
-            report(&story, out);
-            outcome::print(&story, out);
-            Ok((outcome::code(&story), false))
+    let (story, code) = match follow(session, &row, steps.is_some(), out)? {
+        Followed::Closed(story) => {
+            let code = outcome::code(&story);
+            (story, code)
         }
+        Followed::ForPeople(story) => (story, OK),
         Followed::Interrupted => {
             out.note(format!("left; go on with `reflux resume {}`", row.run.run_id));
-            Ok((INTERRUPTED, true))
+            return Ok((INTERRUPTED, true));
         }
-    }
+    };
+    report(&story, out);
+    outcome::print(&story, out);
+    Ok((code, false))
 }
 
 fn all(session: &mut Session, out: &Out) -> Result<(u8, bool), Error> {

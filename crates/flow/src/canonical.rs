@@ -142,7 +142,8 @@ fn action(action: &Action, map: &mut Map<String, Value>) {
     }
 }
 
-fn wait_value(wait: &Wait) -> Value {
+/// What is waited for, in the canonical document of a step.
+pub(crate) fn wait_value(wait: &Wait) -> Value {
     let timed = |name: &str, value: Value, timeout: &Option<std::time::Duration>| {
         let mut map = Map::from_iter([(name.to_owned(), value)]);
         if let Some(timeout) = timeout {

@@ -1,6 +1,10 @@
-//! A flow as YAML for people: the canonical document without its defaults.
+//! A flow as text for people: as YAML, the canonical document without its defaults, and as a canvas.
+
+mod canvas;
 
 use serde_json::{Map, Value, json};
+
+pub use canvas::to_canvas;
 
 use crate::graph::{Flow, Step};
 

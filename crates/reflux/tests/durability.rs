@@ -28,7 +28,7 @@ fn project(effects: &str) -> Project {
         ),
     );
     project.write("note.sh", "#!/bin/sh\ncat >> notes\necho >> notes\necho '{}'\n");
-    project.write("hold.sh", "#!/bin/sh\necho held >> holds\nwhile [ ! -e go ]; do sleep 0.02; done\necho '{\"held\": true}'\n");
+    project.write("hold.sh", "#!/bin/sh\necho held >> holds\nwhile [ ! -e go ] && [ -e hold.sh ]; do sleep 0.02; done\necho '{\"held\": true}'\n");
     project
 }
 

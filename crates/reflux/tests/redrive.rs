@@ -57,6 +57,8 @@ fn a_mended_step_completes_the_run_and_nothing_is_called_twice() {
     project.write("flows/chain.yaml", &chain(&server.url, "/broken"));
     project.run(&["run", "chain"]).with_code(1);
     assert_eq!((times(&server, "/s11"), times(&server, "/broken")), (1, 1));
+    let dead = || project.run(&["list", "--dead", "--json"]).with_code(0).json();
+    assert_eq!(dead()["runs"].as_array().unwrap().len(), 1, "a person should look at it");
     project.write("mended.yaml", &chain(&server.url, "/s12"));
 
     let plan = project.run(&["redrive", "last", "--with", "mended.yaml", "--plan", "--json"]);
@@ -88,6 +90,7 @@ fn a_mended_step_completes_the_run_and_nothing_is_called_twice() {
     assert!(shown.contains("kept, of run "), "{shown}");
     let runs = project.run(&["list", "--json"]).with_code(0).json();
     assert_eq!(runs["runs"][0]["workflow_id"], runs["runs"][1]["workflow_id"]);
+    assert_eq!(dead()["runs"], json!([]), "it was run again");
 }
 
 #[test]

@@ -28,6 +28,11 @@ steps:
   - {id: sure, wait: {approval: Sure?}}
   - {id: note, node: util.template, with: {template: 'done by {{ steps.sure.output.by }}'}}
 ";
+const PATIENT: &str = "
+name: patient
+steps:
+  - {id: log, node: util.log, retry: [1s], with: {message: x}}
+";
 const TALK: &str = "
 name: talk
 steps:
@@ -98,7 +103,7 @@ async fn flows_are_exported_imported_copied_and_removed() {
 
     served.deploy(GREET).await;
     let mut digests = Vec::new();
-    for syntax in ["source", "yaml", "json"] {
+    for syntax in ["source", "yaml", "json", "canvas"] {
         let text = served.see(&format!("/api/v1/flows/greet/export?syntax={syntax}")).await;
         let text = text["source"]["text"].as_str().unwrap().to_owned();
         let found = served.post("/api/v1/flows:validate", json!({"source": {"text": text}})).await;
@@ -142,7 +147,6 @@ async fn flows_are_exported_imported_copied_and_removed() {
             Some(json!({"new_name": "a\u{202e}b"})),
             "invalid_argument",
         ),
-        (Method::GET, "/api/v1/flows/greet/export?syntax=canvas", None, "unimplemented"),
         (Method::DELETE, "/api/v1/flows/inner", None, "failed_precondition"),
         (Method::DELETE, "/api/v1/flows/none", None, "not_found"),
         (Method::GET, "/api/v1/flows/greet/diff", None, "not_found"),
@@ -150,6 +154,12 @@ async fn flows_are_exported_imported_copied_and_removed() {
         let (_, answer) = served.ask(method, path, body).await;
         assert_eq!(answer["error"]["code"], code, "{path}: {answer}");
     }
+    served.deploy(PATIENT).await;
+    let (_, answer) = served.get("/api/v1/flows/patient/export?syntax=canvas").await;
+    let error = &answer["error"];
+    assert_eq!(error["code"], "failed_precondition", "{answer}");
+    assert!(error["message"].as_str().unwrap().ends_with("these steps say: `log`"), "{answer}");
+    served.ask(Method::DELETE, "/api/v1/flows/patient", None).await;
     served.deploy(TALK).await;
     let id = start(&served, json!({"flow": "talk"})).await;
     let (_, answer) = served.ask(Method::DELETE, "/api/v1/flows/talk", None).await;

@@ -27,7 +27,7 @@ pub struct Args {
     /// Only runs that are running, completed, failed, canceled, terminated or timed_out
     #[arg(long, value_name = "STATUS", value_delimiter = ',')]
     status: Vec<String>,
-    /// Only runs that a person should look at: failed, timed out, or with a step whose outcome is unknown
+    /// Only runs that a person should look at: failed, timed out, or with a step whose outcome is unknown, and not run again since
     #[arg(long, conflicts_with_all = ["status", "after"])]
     dead: bool,
     /// Only runs of this flow
@@ -68,12 +68,21 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
     };
     let (mut runs, next) = client.list(wanted.clone())?;
     if args.dead {
-        runs = unresolved(&client, wanted)?.into_iter().chain(runs).collect();
+        let dead = unresolved(&client, wanted)?.into_iter().chain(runs);
+        runs = dead
+            .filter_map(|row| not_replaced(&client, row).transpose())
+            .collect::<Result<_, _>>()?;
         runs.truncate(usize::from(args.limit));
     }
     show(&runs, next.as_deref(), out);
     leave(client);
     done()
+}
+
+/// The run, unless a later one of its workflow id has taken its place.
+fn not_replaced(client: &Client, row: Row) -> Result<Option<Row>, Error> {
+    let newest = client.find(&row.run.workflow_id)?;
+    Ok((newest.run.run_id == row.run.run_id).then_some(row))
 }
 
 /// Open runs with a step whose outcome is unknown.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reflux_core::Status;
 use reflux_flow::diagnostic::{Diagnostic, Severity};
-use reflux_flow::graph::{Bundle, Flow};
+use reflux_flow::graph::{Bundle, Flow, StepId};
 use reflux_flow::input::fits;
 use reflux_flow::name::suggest;
 use reflux_flow::syntax::{self, Parsed};
@@ -265,14 +265,24 @@ pub fn export(
             as_deployed(&format!("{}.canvas.json", flow.name))
         }
         v1::FlowSyntax::Canvas => {
-            return Err(Error::new(
-                Kind::Unimplemented,
-                format!("flow `{}` was not drawn: it cannot be exported as a canvas", flow.name),
-            )
-            .suggest("export it as YAML or JSON"));
+            let drawing = text::to_canvas(entry).map_err(|odd| not_drawable(&flow.name, &odd))?;
+            let json = serde_json::to_string_pretty(&drawing).unwrap_or_default();
+            v1::FlowSource { text: json + "\n", file: format!("{}.canvas.json", flow.name) }
         }
     };
     Ok(v1::ExportFlowResponse { source: Some(source) })
+}
+
+fn not_drawable(flow: &str, odd: &[StepId]) -> Error {
+    let what = match odd {
+        [] => "what it says as a whole".to_owned(),
+        odd => {
+            let odd: Vec<String> = odd.iter().map(|step| format!("`{step}`")).collect();
+            format!("what these steps say: {}", odd.join(", "))
+        }
+    };
+    let problem = format!("flow `{flow}` cannot be drawn: a canvas has no words for {what}");
+    Error::new(Kind::Refused, problem).suggest("export it as YAML or JSON")
 }
 
 /// Copies a flow.

@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut files = FileDescriptorSet::decode(std::fs::read(&temporal)?.as_slice())?;
     files.file.retain(|file| wanted(file.package()));
 
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    let root = Path::new(&std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     println!("cargo:rerun-if-changed={}", root.display());
     let mut resolver = ChainFileResolver::new();
     resolver.add(IncludeFileResolver::new(root));

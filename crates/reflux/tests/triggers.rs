@@ -144,6 +144,7 @@ fn deliveries_that_are_wrong_start_nothing() {
         ("an escaped path", post("/webhooks/%66", right()), 404),
         ("another method", client.get(served.url("/webhooks/f")), 405),
         ("too large", post("/webhooks/f", "1".repeat((1 << 20) + 1)), 413),
+        ("much too large", post("/webhooks/f", "1".repeat(12 << 20)), 413),
         ("no JSON", post("/webhooks/f", "{".into()), 400),
         ("deep JSON", post("/webhooks/f", "[".repeat(100_000)), 400),
         ("an image", post("/webhooks/f", right()).header("content-type", "image/png"), 415),

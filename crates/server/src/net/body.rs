@@ -1,13 +1,16 @@
 //! The body of a request: no larger and no slower than it may be.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, HttpBody as _};
+use axum::body::{Body, BodyDataStream, Bytes, HttpBody as _};
 use axum::http::{HeaderMap, header};
 use bytes::BytesMut;
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use tokio::time::Instant;
 
+use super::limits::{LINGER_BYTES_MAX, LINGER_MAX};
 use super::refusal::{Refusal, Why};
 
 /// What a request says about the size of its body.
@@ -46,6 +49,49 @@ pub(super) fn bounded(body: Body, bytes_max: usize, time_max: Duration) -> Body 
         }
     });
     Body::from_stream(parts)
+}
+
+/// The same body, of which a bounded rest is taken from the peer when nobody reads on: a peer that is
+/// refused while it still sends would find its connection broken instead of the answer.
+pub(super) fn lingering(body: Body) -> Body {
+    match body.is_end_stream() {
+        true => body,
+        false => Body::from_stream(Lingering { parts: body.into_data_stream(), ended: false }),
+    }
+}
+
+struct Lingering {
+    parts: BodyDataStream,
+    ended: bool,
+}
+
+impl Stream for Lingering {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let part = self.parts.poll_next_unpin(context);
+        self.ended |= matches!(part, Poll::Ready(None | Some(Err(_))));
+        part
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if self.ended {
+            return;
+        }
+        let mut parts = std::mem::replace(&mut self.parts, Body::empty().into_data_stream());
+        runtime.spawn(tokio::time::timeout(LINGER_MAX, async move {
+            let mut left = LINGER_BYTES_MAX;
+            while let Some(Ok(part)) = parts.next().await {
+                match left.checked_sub(part.len()) {
+                    Some(less) => left = less,
+                    None => return,
+                }
+            }
+        }));
+    }
 }
 
 /// Reads a whole body.

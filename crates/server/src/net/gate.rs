@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header;
+use axum::http::{Version, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use flate2::bufread::GzDecoder;
 
-use super::body::{bounded, check_length, whole};
+use super::body::{bounded, check_length, lingering, whole};
 use super::limits::{
     BODY_BYTES_MAX, FRAME_BYTES, MESSAGE_BYTES_MAX, URI_BYTES_MAX, WRONG_KEYS_PER_SECOND,
 };
@@ -98,6 +98,10 @@ impl Gate {
         next: Next,
     ) -> Response {
         let begun = Instant::now();
+        let request = match request.version() < Version::HTTP_2 {
+            true => request.map(lingering),
+            false => request,
+        };
         let asked = request.headers().clone();
         let route = request.extensions().get::<MatchedPath>();
         let route = route.map_or("other", MatchedPath::as_str).to_owned();

@@ -7,6 +7,10 @@ use std::time::Duration;
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// Most bytes of a request of our own API, over HTTP and gRPC: a payload of 2 MiB, escaped as JSON.
 pub const BODY_BYTES_MAX: usize = 4 << 20;
+/// What is still read of a request over HTTP/1 that has been answered, so that its sender comes to
+/// read the answer, and for how long.
+pub(super) const LINGER_BYTES_MAX: usize = 16 << 20;
+pub(super) const LINGER_MAX: Duration = Duration::from_secs(5);
 /// Most bytes of what frames a gRPC message, in front of it.
 pub(super) const FRAME_BYTES: usize = 5;
 /// Most bytes of the head of a request: tokens and baggage of proxies are a few KiB.

@@ -25,8 +25,24 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    /// Notes that a run is due; far ones are left to the store. Earlier notes of the run are
-    /// lowered, never raised: a wake that comes early finds nothing to do.
+    /// A run went on, and is due then or not at all: what was noted of it is over, because to wake
+    /// a run for nothing may cost reading it from the store.
+    pub fn went_on(&mut self, run: &RunKey, due: Option<Timestamp>) {
+        let noted = self.by_run.get(run).copied();
+        if noted == due {
+            return;
+        }
+        if let Some(over) = noted {
+            self.by_run.remove(run);
+            self.due.remove(&(over, run.clone()));
+        }
+        if let Some(due) = due {
+            self.note(due, run);
+        }
+    }
+
+    /// Notes that a run is due; far ones are left to the store. An earlier note of the run stays: a
+    /// row of the store may be older than it, and a wake that comes early finds nothing to do.
     pub fn note(&mut self, due: Timestamp, run: &RunKey) {
         if due >= self.next_horizon.map_or(self.horizon, |(horizon, _)| horizon) {
             return;
@@ -141,6 +157,27 @@ mod tests {
         timers.note(Timestamp(15), &run("a"));
         assert_eq!(timers.take_due(Timestamp(30), 9), vec![run("a")]);
         assert_eq!(timers.take_due(Timestamp(30), 9), vec![]);
+    }
+
+    #[test]
+    fn a_run_that_went_on_is_woken_only_for_what_it_waits_for_now() {
+        let mut timers = looked();
+        timers.went_on(&run("a"), Some(Timestamp(10)));
+        timers.went_on(&run("b"), Some(Timestamp(10)));
+        timers.went_on(&run("c"), Some(Timestamp(10)));
+        timers.went_on(&run("a"), Some(Timestamp(20)));
+        timers.went_on(&run("b"), None);
+        assert_eq!(timers.take_due(Timestamp(15), 9), vec![run("c")]);
+        assert_eq!(timers.take_due(Timestamp(30), 9), vec![run("a")]);
+    }
+
+    #[test]
+    fn a_row_that_is_older_than_a_note_makes_no_wake_late() {
+        let mut timers = Timers::default();
+        timers.begin_look(Timestamp(1), 0);
+        timers.went_on(&run("a"), Some(Timestamp(40)));
+        timers.end_look(vec![(Timestamp(50), run("a"))], true);
+        assert_eq!(timers.take_due(Timestamp(45), 9), vec![run("a")]);
     }
 
     #[test]

@@ -157,9 +157,7 @@ impl Partition {
     fn went_on(&mut self, mut execution: Execution, step: Step, changes: &mut Changes) {
         let summary = execution.summary(self.parts.retention);
         execution.note_indexed(&summary);
-        if let Some(due) = summary.due {
-            self.timers.note(due, &summary.key);
-        }
+        self.timers.went_on(&summary.key, summary.due);
         let key = summary.key.clone();
         if step.retires() {
             changes.retired.push(key.clone());

@@ -26,6 +26,7 @@ pub mod host;
 pub mod net;
 pub mod page;
 pub mod project;
+mod pacing;
 pub mod protocol;
 pub mod registry;
 pub mod rest;

@@ -119,7 +119,7 @@ impl Action {
             None => Effects::Unsafe, // a command of which nothing is known is not run twice
         });
         manifest.policies =
-            Policies { timeout, retries, idempotency: self.idempotency, heartbeat: None };
+            Policies { timeout, retries, idempotency: self.idempotency, ..Policies::default() };
         manifest.metrics = self.metrics;
         manifest.tunables = self.tunables;
         manifest.alternatives = self.alternatives;

@@ -145,9 +145,13 @@ impl From<Error> for Status {
             Kind::Exhausted => Code::ResourceExhausted,
             Kind::Version | Kind::Unimplemented => Code::Unimplemented,
         };
-        match &error.suggestion {
+        let mut status = match &error.suggestion {
             Some(suggestion) => Self::new(code, format!("{}; {suggestion}", error.message)),
             None => Self::new(code, error.message),
+        };
+        if let Some(wait_ms) = error.retry_after_ms {
+            crate::net::push_back(&mut status, wait_ms);
         }
+        status
     }
 }

@@ -62,6 +62,21 @@ impl Frontend {
         Ok(PollActivityTaskQueueResponse::default())
     }
 
+    /// Has activities that would begin at once wait in their queues when a rate or a circuit holds
+    /// them.
+    pub(super) fn hold_eager(&self, run: &RunKey, decisions: &mut [Decision]) {
+        let gates = self.app.engine.gates();
+        for decision in decisions {
+            let Decision::ScheduleActivity(wanted) = decision else { continue };
+            if wanted.claim.is_some() {
+                let (node, queue) = (&wanted.activity_type, &wanted.task_queue);
+                if gates.enter(node, &run.namespace, queue, clock::now()).is_err() {
+                    wanted.claim = None;
+                }
+            }
+        }
+    }
+
     /// Starts an attempt for a worker; `None` when it is another's or over.
     async fn take_activity(
         &self,

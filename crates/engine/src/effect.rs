@@ -53,7 +53,10 @@ pub(crate) fn run(parts: &Parts, execution: &Execution, effects: Vec<Effect>) ->
                     WorkflowTask::Scheduled(task) => task.at,
                     _ => Timestamp::MAX,
                 };
-                parts.matching.offer(&queue, Ranked { offer, rank: rank_of(run), since, node: None, held: false });
+                parts.matching.offer(
+                    &queue,
+                    Ranked { offer, rank: rank_of(run), since, node: None, held: false },
+                );
             }
             // Due times are noted with the run's row, watchers are told with its items.
             Effect::WakeAt(_) | Effect::Closed(_) => {}

@@ -44,9 +44,8 @@ impl Judge {
                     .activities
                     .values()
                     .filter(|activity| matches!(activity.phase, Phase::Started { .. }));
-                self.running.extend(
-                    started.map(|activity| (activity.scheduled, activity.what.clone())),
-                );
+                self.running
+                    .extend(started.map(|activity| (activity.scheduled, activity.what.clone())));
             }
             _ => {}
         }

@@ -140,7 +140,10 @@ impl Account {
             let text = format!(
                 "namespace `{namespace}` keeps {bytes} bytes of runs and may keep {max} (quotas.stored_bytes); try again when runs have passed their retention"
             );
-            return Err(("stored_bytes", Error::Exhausted { text: text.into(), retry_after: None }));
+            return Err((
+                "stored_bytes",
+                Error::Exhausted { text: text.into(), retry_after: None },
+            ));
         }
         if let Some(max) = quota.starts_per_second {
             let bucket = self.starts.get_or_insert_with(|| Bucket::full(now));

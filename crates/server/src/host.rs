@@ -8,9 +8,9 @@
 
 mod attempt;
 pub(crate) mod outcome;
-mod turn;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};

@@ -28,7 +28,8 @@ const RECORD_AGAIN: Duration = Duration::from_secs(1);
 pub(crate) fn align(gates: &Gates, registry: &Registry, nodes: &Nodes) {
     let wanted = wanted(registry, nodes);
     let now = clock::now();
-    let obsolete = gates.list().into_iter().filter(|gate| gate.rules != Rules::default());
+    let obsolete =
+        gates.list(clock::now()).into_iter().filter(|gate| gate.rules != Rules::default());
     for gate in obsolete.filter(|gate| !wanted.contains_key(&gate.subject)) {
         set(gates, &gate.subject, Rules::default(), now);
     }
@@ -72,8 +73,7 @@ fn wanted(registry: &Registry, nodes: &Nodes) -> BTreeMap<Subject, Rules> {
         let name = &node.manifest().name;
         let latest = nodes.find(name).unwrap_or(node);
         let policies = &latest.manifest().policies;
-        let rules =
-            Rules { rate: policies.rate.map(rate), circuit: policies.circuit.map(breaker) };
+        let rules = Rules { rate: policies.rate.map(rate), circuit: policies.circuit.map(breaker) };
         if rules != Rules::default() {
             wanted.insert(Subject::Node(name.as_str().into()), rules);
         }

@@ -42,7 +42,8 @@ impl Tally {
             })
         };
         let (less, more) = (part(before), part(after));
-        let change = |have: u64, less: u64, more: u64| have.saturating_add(more).saturating_sub(less);
+        let change =
+            |have: u64, less: u64, more: u64| have.saturating_add(more).saturating_sub(less);
         Self {
             open: change(self.open, less.open, more.open),
             runs: change(self.runs, less.runs, more.runs),

@@ -121,8 +121,7 @@ impl Circuit {
                 opens
             }
             Self::Probing { opened, since, .. } if began >= *since => {
-                let (since, until, failure) =
-                    (opened.since, now.after(rule.open), why.to_owned());
+                let (since, until, failure) = (opened.since, now.after(rule.open), why.to_owned());
                 *self = Self::Open(Opened { since, until, failure });
                 false
             }

@@ -98,7 +98,12 @@ impl Gate {
         self.rules == Rules::default() && self.worker.is_none() && !self.is_open()
     }
 
-    pub fn state(&self, subject: &Subject) -> GateState {
+    pub fn opened(&self) -> Option<&Opened> {
+        self.circuit.opened()
+    }
+
+    pub fn state(&mut self, subject: &Subject, now: Timestamp) -> GateState {
+        let held = self.look(subject, now).err();
         GateState {
             subject: subject.clone(),
             rules: self.rules,
@@ -106,6 +111,7 @@ impl Gate {
             opened: self.circuit.opened().cloned(),
             probing: matches!(self.circuit, Circuit::Probing { .. }),
             waits: self.waits,
+            held,
         }
     }
 
@@ -129,7 +135,9 @@ impl Gate {
     fn by_circuit(&self, subject: &Subject, rule: Breaker, until: Timestamp) -> Held {
         let failure = self.circuit.opened().map_or("", |opened| &opened.failure);
         let why = match &self.circuit {
-            Circuit::Probing { .. } => format!("the circuit of {subject} is open and one attempt tries"),
+            Circuit::Probing { .. } => {
+                format!("the circuit of {subject} is open and one attempt tries")
+            }
             Circuit::Open(_) | Circuit::Closed { .. } => format!(
                 "the circuit of {subject} is open: {} attempts failed within {:?}",
                 rule.failures, rule.within

@@ -25,8 +25,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use reflux_core::Timestamp;
 use tokio::sync::Notify;
 
-pub use bucket::Rate;
 pub(crate) use bucket::Bucket;
+pub use bucket::Rate;
 pub use circuit::{Breaker, FAILURES_MAX, Opened};
 use gate::Gate;
 
@@ -65,7 +65,9 @@ impl FromStr for Subject {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             let shown = text.escape_debug();
-            format!("`{shown}` names no node and no queue; write node:http.request or queue:default/emails")
+            format!(
+                "`{shown}` names no node and no queue; write node:http.request or queue:default/emails"
+            )
         };
         let (kind, name) = text.split_once(':').ok_or_else(wrong)?;
         let fits = !name.is_empty()
@@ -123,6 +125,8 @@ pub struct GateState {
     pub probing: bool,
     /// Attempts that had to wait, since the process began.
     pub waits: u64,
+    /// What holds an attempt that would begin now.
+    pub held: Option<Held>,
 }
 
 /// How an attempt ended, as far as a circuit is concerned.
@@ -279,8 +283,8 @@ impl Gates {
     }
 
     /// How every gate is, by subject.
-    pub fn list(&self) -> Vec<GateState> {
-        self.lock().iter().map(|(subject, gate)| gate.state(subject)).collect()
+    pub fn list(&self, now: Timestamp) -> Vec<GateState> {
+        self.lock().iter_mut().map(|(subject, gate)| gate.state(subject, now)).collect()
     }
 
     /// The circuits that opened or closed since this was called last, each as it is now.
@@ -290,7 +294,7 @@ impl Gates {
             std::mem::take(&mut *changes)
         };
         let gates = self.lock();
-        let opened = |subject: &Subject| gates.get(subject)?.state(subject).opened;
+        let opened = |subject: &Subject| gates.get(subject)?.opened().cloned();
         changes.into_iter().map(|subject| (subject.clone(), opened(&subject))).collect()
     }
 
@@ -307,10 +311,16 @@ impl Gates {
 
     /// Changes a gate, which is made for it and goes when it says nothing. `with` says whether its
     /// circuit opened or closed.
-    fn change(&self, subject: &Subject, with: impl FnOnce(&mut Gate) -> bool) -> Result<(), String> {
+    fn change(
+        &self,
+        subject: &Subject,
+        with: impl FnOnce(&mut Gate) -> bool,
+    ) -> Result<(), String> {
         let mut gates = self.lock();
         if !gates.contains_key(subject) && gates.len() >= GATES_MAX {
-            return Err(format!("there are {GATES_MAX} limits already; unset those that nobody needs"));
+            return Err(format!(
+                "there are {GATES_MAX} limits already; unset those that nobody needs"
+            ));
         }
         let gate = gates.entry(subject.clone()).or_default();
         let changed = with(gate);

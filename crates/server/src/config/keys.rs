@@ -84,7 +84,12 @@ pub const KEYS: &[Key] = &[
         "",
         "starts a second of a namespace; a second's worth may come at once. No bound by default",
     ),
-    key("quotas.history_events", Number, "51200", "events of one history; beyond, the run is terminated"),
+    key(
+        "quotas.history_events",
+        Number,
+        "51200",
+        "events of one history; beyond, the run is terminated",
+    ),
     key(
         "quotas.history_bytes",
         Number,

@@ -46,7 +46,10 @@ impl Quotas {
         let mut namespaces: BTreeMap<String, Quota> = BTreeMap::new();
         for line in &self.namespaces {
             let wrong = || {
-                format!("quotas.namespaces: `{}` is no quota; write team-a/open_runs=100", line.escape_debug())
+                format!(
+                    "quotas.namespaces: `{}` is no quota; write team-a/open_runs=100",
+                    line.escape_debug()
+                )
             };
             let (subject, figure) = line.split_once('=').ok_or_else(wrong)?;
             let (namespace, name) = subject.trim().rsplit_once('/').ok_or_else(wrong)?;
@@ -94,9 +97,13 @@ mod tests {
 
     #[test]
     fn a_namespace_has_quotas_of_its_own_and_the_rest_of_the_default() {
-        let quotas = of(&["a/open_runs=1", "a/stored_bytes=2", "b.c/starts_per_second = 3"]).unwrap();
+        let quotas =
+            of(&["a/open_runs=1", "a/stored_bytes=2", "b.c/starts_per_second = 3"]).unwrap();
         let a = quotas.of("a");
-        assert_eq!((a.open_runs, a.stored_bytes, a.history_events), (Some(1), Some(2), Some(51_200)));
+        assert_eq!(
+            (a.open_runs, a.stored_bytes, a.history_events),
+            (Some(1), Some(2), Some(51_200))
+        );
         let b = quotas.of("b.c");
         assert_eq!((b.open_runs, b.starts_per_second), (Some(7), Some(3)));
         assert_eq!(quotas.of("other").open_runs, Some(7));
@@ -104,9 +111,14 @@ mod tests {
 
     #[test]
     fn what_is_no_quota_is_refused_with_an_example() {
-        for line in ["a", "a=1", "a/open_runs", "a/open_runs=many", "a/others=1", "a/starts_per_second=0"] {
+        for line in
+            ["a", "a=1", "a/open_runs", "a/open_runs=many", "a/others=1", "a/starts_per_second=0"]
+        {
             let error = of(&[line]).unwrap_err();
-            assert!(error.contains("write team-a/open_runs=100") || error.contains("at least"), "{error}");
+            assert!(
+                error.contains("write team-a/open_runs=100") || error.contains("at least"),
+                "{error}"
+            );
         }
     }
 }

@@ -14,8 +14,8 @@ use reflux_sdk::{Context, Failure, Limits, Notice};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
-use super::{Inner, turn};
 use super::outcome::{self, OUTPUT_BYTES_MAX, Outcome};
+use super::{Inner, turn};
 use crate::bulk;
 use crate::secrets::Scrub;
 use crate::telemetry::attempts::{self, Ending};

@@ -204,7 +204,12 @@ impl Gates {
     /// The rate that a queue's workers ask for, in tasks a second; `None` for none.
     pub fn worker_rate(&self, subject: &Subject, per_second: Option<f64>, now: Timestamp) {
         let rate = per_second.and_then(gate::worker_rate);
-        if rate.is_none() && !self.lock().contains_key(subject) {
+        let (known, many) = {
+            let gates = self.lock();
+            (gates.contains_key(subject), gates.len() >= GATES_MAX / 2)
+        };
+        // Workers do not take the place that operators need.
+        if !known && (rate.is_none() || many) {
             return;
         }
         if let Err(error) = self.change(subject, |gate| gate.set_worker(rate, now)) {

@@ -105,7 +105,7 @@ pub fn holds(
     let limits = found["limits"].as_array().map(Vec::as_slice).unwrap_or_default();
     let held = limits.iter().filter_map(|limit| {
         let why = text(limit, "holds");
-        (!why.is_empty()).then(|| (text(limit, "subject"), (why, text(limit, "holds_until"))))
+        (!why.is_empty()).then(|| (text(limit, "subject"), (why, until(limit))))
     });
     Ok(held.collect())
 }
@@ -189,8 +189,15 @@ fn line(limit: &Value, out: &Out) {
     out.line(format!("{}  {}", out.style().paint(1, &text(limit, "subject")), parts.join(", ")));
     let holds = text(limit, "holds");
     if !holds.is_empty() {
-        out.line(format!("    until {}: {holds}", text(limit, "holds_until")));
+        out.line(format!("    until {}: {holds}", until(limit)));
     }
+}
+
+/// Until when a limit holds, in whole seconds.
+fn until(limit: &Value) -> String {
+    let written = text(limit, "holds_until");
+    let whole = written.split(['.', '+', 'Z']).next().unwrap_or_default();
+    format!("{whole}Z")
 }
 
 fn text(of: &Value, key: &str) -> String {

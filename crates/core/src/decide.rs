@@ -94,9 +94,11 @@ fn follow_up(draft: &mut Draft, ctx: &Context, before: usize) -> Result<(), Reje
     }
     if draft.run().is_open() && is_too_long(draft.run(), &ctx.limits) {
         let reason = format!(
-            "the history holds {} events and {} bytes: continue as new earlier",
+            "the history holds {} events and {} bytes, {} and {} are allowed: continue as new earlier, or make several runs of it",
             draft.run().history_events(),
-            draft.run().history_bytes
+            draft.run().history_bytes,
+            ctx.limits.history_events_max,
+            ctx.limits.history_bytes_max
         );
         task::abandon(draft, ctx)?;
         let (reason, identity) = (reason.into(), "reflux".into());

@@ -12,9 +12,11 @@ use uuid::Uuid;
 use crate::host::Host;
 use crate::keeping::Keeping;
 use crate::layout;
+use crate::ledger::Ledger;
 use crate::mailbox::{Inbox, Internal, Mailbox, mailbox};
 use crate::matching::Matching;
 use crate::materialise::{self, Job};
+use crate::pace::Gates;
 use crate::partition::{Partition, Parts};
 use crate::queries::Queries;
 use crate::recover::Recovery;
@@ -51,6 +53,9 @@ pub(crate) struct Assembly {
     pub watches: Arc<Watches>,
     pub matching: Arc<Matching>,
     pub queries: Arc<Queries>,
+    pub gates: Arc<Gates>,
+    pub ledger: Arc<Ledger>,
+    pub local: Local,
     /// What is to be written into the stores.
     pub jobs: Receiver<Job>,
 }
@@ -77,10 +82,11 @@ impl Assembly {
             (0..count).map(|_| mailbox()).unzip();
         let internal: Vec<Sender<Internal>> =
             mailboxes.iter().map(|mailbox| mailbox.internal.clone()).collect();
-        let matching = Matching::new(world.now.clone(), internal.clone());
+        let matching = Matching::new(world.now.clone(), options.gates.clone(), internal.clone());
         let router = Arc::new(Router::new(internal.clone(), specs.clone()));
         let worker = Worker { identity: options.identity.clone(), boot: BootId((world.uuid)()) };
         let local = Local { queue: LOCAL_QUEUE.into(), worker };
+        let ledger = Ledger::new(options.quotas.clone());
         let (jobs, jobs_in) = bounded::<Job>(materialise::QUEUE_MAX);
 
         let mut stores = Vec::new();
@@ -95,6 +101,7 @@ impl Assembly {
                 retention: options.retention,
             };
             let lease = recovery.run(&|| keeping.restore(&store, &specs))?;
+            ledger.load(store.tallies()?);
             stores.push(store.clone());
             let (jobs, index, uuid) = (jobs.clone(), partitions.len(), world.uuid.clone());
             let parts = Parts {
@@ -107,6 +114,8 @@ impl Assembly {
                 watches: watches.clone(),
                 matching: matching.clone(),
                 queries: queries.clone(),
+                gates: options.gates.clone(),
+                ledger: ledger.clone(),
                 limits: options.limits.clone(),
                 local: local.clone(),
                 retention: options.retention,
@@ -138,6 +147,9 @@ impl Assembly {
             watches,
             matching,
             queries,
+            gates: options.gates,
+            ledger,
+            local,
             jobs: jobs_in,
         })
     }

@@ -101,6 +101,18 @@ impl Engine {
         Ok(told)
     }
 
+    /// Claims an activity of this process's nodes that was given back because it had to wait: the
+    /// host is then asked to start it again.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] and [`Error::NotFound`] when it does not wait any more.
+    pub async fn claim_local(&self, run: &RunKey, scheduled: EventId) -> Result<(), Error> {
+        let worker = self.inner.local.worker.clone();
+        let command = Command::ClaimActivity { scheduled, worker };
+        let ask = Ask::Command { run_id: Some(run.run_id), first_run: None, command };
+        self.ask(Lane::of(run), ask, |_, _| ()).await
+    }
+
     /// As [`Engine::submit`], but refuses instead of waiting for room.
     pub fn try_submit(&self, request: Request) {
         let partition = self.inner.router.partition_of(&request.lane);

@@ -31,14 +31,20 @@ pub(crate) fn run(parts: &Parts, execution: &Execution, effects: Vec<Effect>) ->
                 }
             }
             Effect::Offer { scheduled, attempt, queue, priority } => {
+                // The host has it in hand and claims it when it may begin: nobody polls for it.
+                if queue == parts.local.queue {
+                    continue;
+                }
                 let queue = queue_of(run, queue, QueueKind::Activity);
                 let offer = Offer::Activity { run: run.key.clone(), scheduled, attempt };
-                let since = match run.activities.get(&scheduled).map(|activity| &activity.phase) {
+                let activity = run.activities.get(&scheduled);
+                let since = match activity.map(|activity| &activity.phase) {
                     Some(Phase::Waiting { since }) => *since,
                     _ => Timestamp::MAX,
                 };
                 let rank = Rank::of(priority.as_ref());
-                parts.matching.offer(&queue, Ranked { offer, rank, since });
+                let node = activity.map(|activity| activity.what.activity_type.clone());
+                parts.matching.offer(&queue, Ranked { offer, rank, since, node, held: false });
             }
             Effect::OfferTask { scheduled, attempt, queue, sticky } => {
                 let offer = Offer::Task { run: run.key.clone(), scheduled, attempt };
@@ -47,7 +53,10 @@ pub(crate) fn run(parts: &Parts, execution: &Execution, effects: Vec<Effect>) ->
                     WorkflowTask::Scheduled(task) => task.at,
                     _ => Timestamp::MAX,
                 };
-                parts.matching.offer(&queue, Ranked { offer, rank: rank_of(run), since });
+                parts.matching.offer(
+                    &queue,
+                    Ranked { offer, rank: rank_of(run), since, node: None, held: false },
+                );
             }
             // Due times are noted with the run's row, watchers are told with its items.
             Effect::WakeAt(_) | Effect::Closed(_) => {}

@@ -6,19 +6,22 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
-use reflux_core::{Command, Item, Limits, RunId, RunKey};
+use reflux_core::{Command, Item, Limits, Local, RunId, RunKey};
 use reflux_flow::{Bundle, Steer};
 use reflux_log::{DiskLog, Log};
-use reflux_store::{Filter, Page, Place, Position, Store, Summary, backup};
+use reflux_store::{Filter, Page, Place, Position, Store, Summary, Tally, backup};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::assembly::{Assembly, World};
 use crate::host::Host;
 use crate::keeper::Keeper;
 use crate::layout::{create_dir, partitions};
+use crate::ledger::Ledger;
 use crate::mailbox::{Internal, Mailbox};
 use crate::matching::Matching;
+use crate::pace::Gates;
 use crate::queries::Queries;
+use crate::quotas::Quotas;
 use crate::recovered::Recovered;
 use crate::request::{Answer, Ask, Lane, NewRun, Request};
 use crate::router::Router;
@@ -46,6 +49,10 @@ pub struct Options {
     pub snapshot_bytes: u64,
     /// What runs may use.
     pub limits: Limits,
+    /// What the runs of each namespace may come to.
+    pub quotas: Quotas,
+    /// How fast nodes and queues are called: whoever opens the engine sets it.
+    pub gates: Arc<Gates>,
     /// Who claims the attempts of in-process nodes, for people: host and process.
     pub identity: Arc<str>,
 }
@@ -59,6 +66,8 @@ impl Options {
             retention: Duration::from_secs(30 * 24 * 3600), // a month: long enough to ask what happened
             snapshot_bytes: 256 * 1024 * 1024, // four segments: bounds the disk and the restart
             limits: Limits::default(),
+            quotas: Quotas::default(),
+            gates: Arc::default(),
             identity: format!("reflux@{}", std::process::id()).into(),
         }
     }
@@ -89,6 +98,9 @@ pub(crate) struct Inner {
     watches: Arc<Watches>,
     pub(crate) matching: Arc<Matching>,
     pub(crate) queries: Arc<Queries>,
+    pub(crate) gates: Arc<Gates>,
+    ledger: Arc<Ledger>,
+    pub(crate) local: Local,
     /// Reads of the store at once.
     pub(crate) reads: Semaphore,
     keeper: Keeper,
@@ -126,6 +138,7 @@ impl Engine {
         let world = World::real();
         let assembly = Assembly::new(options, log.clone(), &store, place, host.clone(), &world)?;
         host.recovered(&Recovered::new(&assembly.stores, &assembly.router))?;
+        assembly.gates.begin();
         let mut threads = Vec::new();
         for (index, (partition, inbox)) in assembly.partitions.into_iter().enumerate() {
             threads.push(spawn(&format!("partition-{index}"), move || {
@@ -148,6 +161,9 @@ impl Engine {
                 watches: assembly.watches,
                 matching: assembly.matching,
                 queries: assembly.queries,
+                gates: assembly.gates,
+                ledger: assembly.ledger,
+                local: assembly.local,
                 reads: Semaphore::new(READS_MAX),
                 keeper,
                 threads: Mutex::new(threads),
@@ -321,6 +337,21 @@ impl Engine {
             pages.push(store.list(filter, after, limit)?);
         }
         Ok(Page::merge(pages, limit))
+    }
+
+    /// What the runs of each namespace come to, by name; of namespaces that have any.
+    pub fn tallies(&self) -> Vec<(Arc<str>, Tally)> {
+        self.inner.ledger.tallies()
+    }
+
+    /// What they may come to.
+    pub fn quotas(&self) -> &Quotas {
+        self.inner.ledger.quotas()
+    }
+
+    /// How fast nodes and queues are called.
+    pub fn gates(&self) -> &Arc<Gates> {
+        &self.inner.gates
     }
 
     /// BLAKE3 over everything that is known of all runs; equal before and after a rebuild.

@@ -1,6 +1,7 @@
 //! Why the engine refused, and what the caller does next.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use reflux_core::{Rejection, RunId};
 
@@ -43,6 +44,14 @@ pub enum Error {
     /// The partition has as many requests as it may: try again after a while.
     #[error("too many requests are waiting; nothing was changed, try again in a moment")]
     Busy,
+    /// A quota is used up.
+    #[error("{text}")]
+    Exhausted {
+        /// Which, with the figure and the bound, and behind a `;` when to try again.
+        text: Arc<str>,
+        /// How long to wait, if that is known.
+        retry_after: Option<Duration>,
+    },
     /// Try again.
     #[error("{0}; nothing was changed, try again")]
     Unavailable(String),
@@ -57,7 +66,18 @@ pub enum Error {
 impl Error {
     /// Whether the same request may succeed later.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Full | Self::Busy | Self::Unavailable(_) | Self::Stopping)
+        match self {
+            Self::Full
+            | Self::Busy
+            | Self::Exhausted { .. }
+            | Self::Unavailable(_)
+            | Self::Stopping => true,
+            Self::NotFound { .. }
+            | Self::AlreadyStarted { .. }
+            | Self::Rejected(_)
+            | Self::Invalid(_)
+            | Self::Corrupt(_) => false,
+        }
     }
 }
 

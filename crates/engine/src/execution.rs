@@ -13,7 +13,10 @@ use reflux_flow::{Advance, Decider, Policies, Progress, Steer, payload};
 use reflux_proto::reflux::v1 as wire;
 use reflux_store::{ERROR_BYTES_MAX, Indexed, Summary, WAITING_MAX, Waiting};
 
+use crate::judge::Judge;
+use crate::ledger::Admission;
 use crate::matching::{Queue, QueueKind, Rank};
+use crate::pace::Verdict;
 use crate::recent::Recent;
 use crate::specs::Specs;
 use crate::{Error, codec, metrics};
@@ -61,6 +64,10 @@ pub(crate) struct Step {
     pub previous: Indexed,
     /// Which effects of the run are run again, besides those of the items.
     pub again: Again,
+    /// The attempts that ended, as far as circuits are concerned.
+    pub verdicts: Vec<Verdict>,
+    /// The place that a new run holds until it counts: given back when this is dropped.
+    pub _admission: Option<Admission>,
 }
 
 /// Which effects of a run are run again.
@@ -222,7 +229,7 @@ impl Execution {
             waiting: waiting_of(run),
             expires: closed.map(|time| time.after(retention)),
             items: self.items,
-            bytes: self.bytes,
+            bytes: self.bytes.max(run.history_bytes),
             events: run.history_events(),
             steps_done,
             steps_total,
@@ -265,6 +272,9 @@ pub(crate) struct Deciding {
     more: bool,
     poisoned: bool,
     again: Again,
+    /// Where verdicts are noted, if anybody wants them.
+    judge: Option<Judge>,
+    admission: Option<Admission>,
 }
 
 impl Deciding {
@@ -283,7 +293,19 @@ impl Deciding {
             more,
             poisoned: false,
             again: Again::Nothing,
+            judge: None,
+            admission: None,
         }
+    }
+
+    /// Notes how attempts end from now on.
+    pub fn judge(&mut self) {
+        self.judge = Some(Judge::default());
+    }
+
+    /// Holds a new run's place.
+    pub fn admitted(&mut self, admission: Option<Admission>) {
+        self.admission = admission;
     }
 
     /// The run as it would be.
@@ -432,7 +454,14 @@ impl Deciding {
         {
             progress.admit(signal)?;
         }
+        if let Some(judge) = &mut self.judge {
+            judge.before(self.draft.run(), &command);
+        }
+        let before = self.draft.items().len();
         decide(&mut self.draft, ctx, command)?;
+        if let Some(judge) = &mut self.judge {
+            judge.after(self.draft.items().get(before..).unwrap_or_default());
+        }
         self.advance(ctx, nodes)
     }
 
@@ -514,6 +543,8 @@ impl Deciding {
             first_ordinal: self.items,
             previous: self.indexed,
             again: self.again,
+            verdicts: self.judge.map(Judge::verdicts).unwrap_or_default(),
+            _admission: self.admission,
         };
         (execution, step)
     }

@@ -11,6 +11,7 @@ use reflux_core::Command;
 
 use crate::Error;
 use crate::matching::{Queue, QueueKind};
+use crate::pace::Subject;
 
 /// Queues whose figures are exported: each is a time series of its own.
 pub(crate) const QUEUES_MAX: usize = 200;
@@ -30,6 +31,9 @@ const MATCH_WAIT: &str = "reflux_match_wait_seconds";
 const QUEUE_DEPTH: &str = "reflux_queue_depth";
 const QUEUE_AGE: &str = "reflux_queue_age_seconds";
 const QUEUE_POLLS: &str = "reflux_queue_polls";
+const OVER_QUOTA: &str = "reflux_quota_refusals_total";
+const CIRCUIT: &str = "reflux_circuit_open";
+const HELD: &str = "reflux_limit_waits_total";
 const QUERIES: &str = "reflux_queries_open";
 
 /// Tells the recorder what each figure is: called once, after it was installed.
@@ -52,6 +56,9 @@ pub fn describe() {
     describe_gauge!(QUEUE_DEPTH, "tasks in memory that wait for a poll; a store may have more");
     describe_gauge!(QUEUE_AGE, Unit::Seconds, "how long the first task of a queue waits");
     describe_gauge!(QUEUE_POLLS, "polls that wait for a task");
+    describe_counter!(OVER_QUOTA, "starts that were refused, by `namespace` and `quota`");
+    describe_gauge!(CIRCUIT, "1 while the circuit of a node or queue is not closed, by `subject`");
+    describe_counter!(HELD, "attempts that had to wait, by `subject` and `limit`: rate or circuit");
     describe_gauge!(QUERIES, "questions to runs that are not answered");
 }
 
@@ -67,6 +74,7 @@ pub(crate) fn refused(error: &Error) {
         Error::Invalid(_) => "invalid",
         Error::Full => "full",
         Error::Busy => "busy",
+        Error::Exhausted { .. } => "quota",
         Error::Unavailable(_) => "unavailable",
         Error::Corrupt(_) => "corrupt",
         Error::Stopping => "stopping",
@@ -116,6 +124,20 @@ pub(crate) fn queue(queue: &Queue, depth: usize, age: Duration, polls: usize) {
     gauge!(QUEUE_DEPTH, labels.iter()).set(count(depth));
     gauge!(QUEUE_AGE, labels.iter()).set(age.as_secs_f64());
     gauge!(QUEUE_POLLS, labels.iter()).set(count(polls));
+}
+
+pub(crate) fn over_quota(namespace: &str, quota: &'static str) {
+    counter!(OVER_QUOTA, "namespace" => namespace.to_owned(), "quota" => quota).increment(1);
+}
+
+pub(crate) fn circuit(subject: &Subject, open: bool) {
+    let open = if open { 1.0 } else { 0.0 };
+    gauge!(CIRCUIT, "subject" => subject.to_string()).set(open);
+}
+
+pub(crate) fn held(subject: &Subject, by_circuit: bool) {
+    let limit = if by_circuit { "circuit" } else { "rate" };
+    counter!(HELD, "subject" => subject.to_string(), "limit" => limit).increment(1);
 }
 
 pub(crate) fn queries(open: usize) {

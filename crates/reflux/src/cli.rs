@@ -100,6 +100,8 @@ pub enum Command {
     Emit(commands::emit::Args),
     /// What starts runs besides people: webhooks, schedules, events
     Triggers(commands::triggers::Args),
+    /// How fast nodes and queues are called, open circuits, quotas
+    Limits(commands::limits::Args),
     /// Answer an approval that a run waits for
     Approve(commands::approve::Args),
     /// Say what became of a step whose process was lost

@@ -88,8 +88,12 @@ fn queries() -> Vec<(String, String)> {
 fn project() -> Project {
     let project = Project::new();
     project.write(
+        ".reflux/config.toml",
+        "[server]\nnamespaces = [\"full\"]\n[quotas]\nnamespaces = [\"full/open_runs=0\"]\n",
+    );
+    project.write(
         "nodes/t.yaml",
-        "module: t\nversion: 1.0.0\nactions:\n  - {name: odd, command: [./odd.sh], effects: idempotent, retries: [0.05]}\n",
+        "module: t\nversion: 1.0.0\nactions:\n  - {name: odd, command: [./odd.sh], effects: idempotent, retries: [0.05], rate: 1/s, circuit: {failures: 1000, within: 1m, open: 1s}}\n",
     );
     // Every other call fails.
     project.write(
@@ -120,6 +124,12 @@ async fn load(project: &Project, served: &Served, round: usize) {
     // One task nobody takes, and the same start again, which is refused.
     temporal.start_workflow_execution(start("unserved", "one")).await.unwrap();
     temporal.start_workflow_execution(start("unserved", "two")).await.unwrap_err();
+    // One that a quota refuses.
+    let full = StartWorkflowExecutionRequest {
+        namespace: "full".to_owned(),
+        ..start("unserved", "three")
+    };
+    temporal.start_workflow_execution(full).await.unwrap_err();
     // One that a poll waits for.
     let poll = PollWorkflowTaskQueueRequest {
         namespace: "default".to_owned(),

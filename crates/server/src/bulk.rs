@@ -102,7 +102,10 @@ impl Redriver {
         let key = attempt.idempotency_key.clone();
         let work = tokio::task::spawn_blocking(move || redrive(&service, input, key));
         let done = work.await.map_err(|_| stopping())?;
-        done.map_err(|error| Failure::retryable("Unavailable", error.to_string()))
+        done.map_err(|error| {
+            let failure = Failure::retryable("Unavailable", error.to_string());
+            Failure { retry_after: error.retry_after_ms.map(Duration::from_millis), ..failure }
+        })
     }
 
     async fn service(&self) -> Result<Arc<Service>, Failure> {
@@ -137,7 +140,8 @@ fn stopping() -> Failure {
 /// `Err` for what may be tried again.
 fn redrive(service: &Service, input: Input, request_id: String) -> Result<Value, Error> {
     let Input { namespace, run, redrive, per_second: _ } = input;
-    let again = |error: &Error| error.kind == Kind::Unavailable;
+    // A quota that is used up has room again later.
+    let again = |error: &Error| matches!(error.kind, Kind::Unavailable | Kind::Exhausted);
     match later(service, &namespace, &run, &request_id) {
         Ok(None) => {}
         Ok(Some(later)) => {

@@ -7,12 +7,14 @@ use reflux_nodes::{NetPolicy, NodesConfig};
 use serde::Deserialize;
 
 pub use overlay::Setting;
+pub use quotas::Quotas;
 pub use serve::{Access, Limits, Listen, Log, LogFormat, Telemetry, Tls};
 
 use crate::{Error, Project};
 
 pub mod keys;
 mod overlay;
+mod quotas;
 mod serve;
 
 /// Most bytes of a configuration file.
@@ -30,6 +32,8 @@ pub struct Config {
     pub retention: Retention,
     /// `[run]`: how runs are executed.
     pub run: Run,
+    /// `[quotas]`: what the runs of a namespace may come to.
+    pub quotas: Quotas,
     /// `[secrets]`: where secrets come from.
     pub secrets: Secrets,
     /// `[server]`: where a server listens and how it stops.
@@ -146,6 +150,9 @@ impl Config {
         }
         if [connections, connections_per_address, streams, requests_per_second].contains(&0) {
             return wrong("a limit of 0 would let nobody in");
+        }
+        if let Err(message) = self.quotas.engine() {
+            return wrong(&message);
         }
         Ok(self)
     }

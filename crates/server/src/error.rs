@@ -1,6 +1,7 @@
 //! What went wrong, in one line, and what to do about it, in another.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,9 @@ pub struct Error {
     /// What to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suggestion: Option<String>,
+    /// How long to wait before the next try, in milliseconds, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
 }
 
 /// What a caller does about an error.
@@ -43,7 +47,7 @@ pub enum Kind {
 impl Error {
     /// An error without a suggestion.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), suggestion: None }
+        Self { kind, message: message.into(), suggestion: None, retry_after_ms: None }
     }
 
     /// The caller asked for something that cannot be right.
@@ -59,6 +63,12 @@ impl Error {
     /// Something of the system did not answer.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(Kind::Unavailable, message)
+    }
+
+    /// The wait before the next try in whole seconds, which are all that an HTTP header has; 1 when
+    /// it is not known.
+    pub fn retry_after_s(&self) -> u64 {
+        self.retry_after_ms.map_or(1, |wait| wait.div_ceil(1000).max(1))
     }
 
     /// The same with what to do about it.
@@ -86,13 +96,24 @@ impl From<reflux_engine::Error> for Error {
             E::Rejected(_) => Kind::Refused,
             E::Invalid(_) => Kind::Invalid,
             E::Full | E::Busy | E::Unavailable(_) | E::Stopping => Kind::Unavailable,
+            E::Exhausted { .. } => Kind::Exhausted,
             E::Corrupt(_) => Kind::Corrupt,
+        };
+        let retry_after_ms = match &error {
+            E::Exhausted { retry_after: Some(wait), .. } => Some(whole_ms(*wait)),
+            _ => None,
         };
         // The engine's errors say what to do behind the last `;` or `:`.
         let text = error.to_string();
-        match text.rsplit_once("; ") {
+        let told = match text.rsplit_once("; ") {
             Some((message, advice)) => Self::new(kind, message).suggest(advice),
             None => Self::new(kind, text),
-        }
+        };
+        Self { retry_after_ms, ..told }
     }
+}
+
+/// A wait in milliseconds: who comes back then is not too early.
+pub(crate) fn whole_ms(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }

@@ -94,6 +94,8 @@ impl Holder {
         let options = Options {
             partitions: config.run.partitions,
             retention: config.retention.closed.0,
+            quotas: config.quotas.engine().map_err(Error::invalid)?,
+            gates: host.gates().clone(),
             ..Options::at(project.data())
         };
         let engine = Engine::open(options, host.clone())?;

@@ -10,13 +10,14 @@ mod attempt;
 pub(crate) mod outcome;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use reflux_core::{Command, EventId, RunKey};
-use reflux_engine::{Ask, Attempt, Engine, Lane, Recovered, Request, no_reply};
+use reflux_engine::{Ask, Attempt, Engine, Gates, Lane, Recovered, Request, no_reply};
 use reflux_flow::advance::NodePolicy;
 use reflux_flow::graph::NodeRef;
 use reflux_sdk::Context;
@@ -24,12 +25,14 @@ use serde_json::Value;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Semaphore, watch};
 
-use crate::Error;
+use turn::Turns;
+
 use crate::bulk::{self, Redriver};
 use crate::catalogue::Nodes;
 use crate::registry::Registry;
 use crate::secrets::Secrets;
 use crate::telemetry::Spans;
+use crate::{Error, pacing};
 
 /// Threads that poll nodes. Nodes wait, they do not compute: what computes for long has threads of
 /// its own.
@@ -47,7 +50,9 @@ pub struct LocalHost {
 struct Inner {
     /// Those of the project, and those that are registered.
     nodes: RwLock<Arc<Nodes>>,
-    registry: Registry,
+    registry: Arc<Registry>,
+    gates: Arc<Gates>,
+    turns: Turns,
     secrets: RwLock<Arc<Secrets>>,
     engine: watch::Sender<Option<Engine>>,
     permits: Semaphore,
@@ -85,7 +90,9 @@ impl LocalHost {
             })?;
         let inner = Inner {
             nodes: RwLock::new(Arc::new(nodes)),
-            registry: Registry::default(),
+            registry: Arc::default(),
+            gates: Arc::default(),
+            turns: Turns::default(),
             secrets: RwLock::new(Arc::new(secrets)),
             engine: watch::Sender::new(None),
             permits: Semaphore::new(
@@ -101,7 +108,18 @@ impl LocalHost {
 
     /// Tells where outcomes go. Attempts that came before wait for it.
     pub fn connect(&self, engine: Engine) {
+        self.handle.spawn(pacing::record(engine.clone(), self.inner.registry.clone()));
         self.inner.engine.send_replace(Some(engine));
+    }
+
+    /// How fast nodes and queues are called: the engine opens with these.
+    pub fn gates(&self) -> &Arc<Gates> {
+        &self.inner.gates
+    }
+
+    /// Makes the gates what manifests and settings say.
+    pub(crate) fn align(&self) {
+        pacing::align(&self.inner.gates, &self.inner.registry, &self.nodes());
     }
 
     /// Tells which service re-drives runs for bulk runs.
@@ -119,6 +137,7 @@ impl LocalHost {
         let nodes = nodes.join(&self.inner.registry.nodes());
         *self.inner.nodes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(nodes);
         *self.inner.secrets.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(secrets);
+        self.align();
     }
 
     /// The nodes as they are now.
@@ -220,8 +239,12 @@ impl reflux_engine::Host for LocalHost {
 
     fn recovered(&self, runs: &Recovered<'_>) -> Result<(), reflux_engine::Error> {
         self.inner.registry.load(runs)?;
-        let mut nodes = self.inner.nodes.write().unwrap_or_else(PoisonError::into_inner);
-        *nodes = Arc::new(Nodes::clone(&nodes).join(&self.inner.registry.nodes()));
+        {
+            let mut nodes = self.inner.nodes.write().unwrap_or_else(PoisonError::into_inner);
+            *nodes = Arc::new(Nodes::clone(&nodes).join(&self.inner.registry.nodes()));
+        }
+        pacing::restore(&self.inner.gates, &self.inner.registry);
+        self.align();
         Ok(())
     }
 

@@ -11,6 +11,8 @@ mod render;
 mod tests;
 mod waits;
 
+use std::collections::BTreeMap;
+
 use reflux_core::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
@@ -218,12 +220,29 @@ pub enum Wait {
 pub struct WaitsFor {
     /// Which execution of which step; `None` for the run as a whole.
     pub activation: Option<String>,
-    /// `approval`, `signal`, `timer`, `retry`, `node`, `sub_flow`, `resolution`, `resume`.
+    /// `approval`, `signal`, `timer`, `retry`, `node`, `limit`, `sub_flow`, `resolution`, `resume`.
     pub kind: &'static str,
     /// In words.
     pub text: String,
     /// The command that answers it.
     pub command: Option<String>,
+    /// Node and queue of an attempt that waits to begin, as limits name them.
+    #[serde(skip)]
+    pub on: Vec<String>,
+}
+
+impl Story {
+    /// Says of each attempt that waits to begin whether a limit holds it: `holds` are the subjects
+    /// that hold something now, each with the reason and until when.
+    pub fn hold(&mut self, holds: &BTreeMap<String, (String, String)>) {
+        for wait in &mut self.waits_for {
+            let held = wait.on.iter().find_map(|subject| holds.get(subject));
+            if let (Some((why, until)), Some(activation)) = (held, &wait.activation) {
+                wait.kind = "limit";
+                wait.text = format!("`{activation}` waits until {until} at least: {why}");
+            }
+        }
+    }
 }
 
 impl WaitsFor {

@@ -14,6 +14,7 @@ use crate::rows::meta::{self, Meta};
 use crate::rows::{current, items, run_id, started, summary, waiting, working};
 use crate::summary::{Indexed, Summary};
 use crate::table::Batch;
+use crate::tally::Tallies;
 use crate::view::View;
 
 /// Longest encoded item, in bytes: a record of the log has 512 KiB.
@@ -52,15 +53,16 @@ pub(crate) fn batch(view: &View, changes: Changes) -> Result<Batch, Error> {
     let mut batch = Batch::default();
     let retired: BTreeSet<Address> = changes.retired.iter().map(Address::of).collect();
     let mut orphaned: BTreeSet<Workflow> = BTreeSet::new();
+    let mut tallies = Tallies::default();
     for (run, change) in merge(changes.runs)? {
         if !retired.contains(&run) {
-            write_run(view, &mut batch, run, &change)?;
+            write_run(view, &mut batch, &mut tallies, run, &change)?;
         } else if change.first_ordinal == 0 {
             orphaned.insert(run.workflow());
         }
     }
     for run in &retired {
-        if retire(view, &mut batch, *run)? {
+        if retire(view, &mut batch, &mut tallies, *run)? {
             orphaned.insert(run.workflow());
         }
     }
@@ -70,6 +72,7 @@ pub(crate) fn batch(view: &View, changes: Changes) -> Result<Batch, Error> {
     for part in changes.blobs {
         blobs::put(view.rows.as_ref(), &mut batch, part, changes.applied)?;
     }
+    tallies.put(&mut batch)?;
     meta::put(&mut batch, Meta { applied: changes.applied, loading: false });
     Ok(batch)
 }
@@ -122,6 +125,7 @@ fn check(change: &RunChange) -> Result<(), Error> {
 fn write_run(
     view: &View,
     batch: &mut Batch,
+    tallies: &mut Tallies,
     run: Address,
     change: &RunChange,
 ) -> Result<(), Error> {
@@ -145,6 +149,8 @@ fn write_run(
         },
     };
     summary::put(batch, run, now)?;
+    let (rows, counted) = (view.rows.as_ref(), now.indexed().counted);
+    tallies.note(rows, &now.key.namespace, before.counted, counted)?;
     write_indexes(batch, run, before, now)
 }
 
@@ -193,12 +199,18 @@ pub(crate) fn write_indexes(
 }
 
 /// Takes a run away; tells whether it was the current one.
-fn retire(view: &View, batch: &mut Batch, run: Address) -> Result<bool, Error> {
+fn retire(
+    view: &View,
+    batch: &mut Batch,
+    tallies: &mut Tallies,
+    run: Address,
+) -> Result<bool, Error> {
     let Some(gone) = view.summary_at(run)? else { return Ok(false) };
     let (from, to) = items::range(run);
     for row in view.rows.range(from, to) {
         batch.delete(row?.0);
     }
+    tallies.note(view.rows.as_ref(), &gone.key.namespace, gone.indexed().counted, None)?;
     summary::delete(batch, run);
     started::delete(batch, &gone.key.namespace, gone.started, run);
     run_id::delete(batch, run);

@@ -28,6 +28,7 @@ pub mod snapshot;
 mod store;
 mod summary;
 mod table;
+mod tally;
 mod view;
 
 pub use blobs::{BLOB_BYTES_MAX, BLOB_GRACE_RECORDS, BLOB_PART_BYTES_MAX};
@@ -40,4 +41,5 @@ pub use store::{Options, References, Store, Usage};
 pub use summary::{
     Current, Digest, ERROR_BYTES_MAX, Indexed, QueueDigest, Summary, WAITING_MAX, Waiting,
 };
+pub use tally::{Counted, Tally};
 pub use view::{Items, View};

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use reflux_core::{RunId, RunKey, Status, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::tally::Counted;
+
 /// BLAKE3 of a payload or a spec.
 pub type Digest = [u8; 32];
 
@@ -42,7 +44,8 @@ pub struct Summary {
     pub expires: Option<Timestamp>,
     /// How many items it has: the ordinal of the next one.
     pub items: u64,
-    /// Bytes of its encoded items.
+    /// Bytes of its encoded items, or of its history where that is more: long payloads stand
+    /// elsewhere.
     pub bytes: u64,
     /// Events in its history.
     pub events: u64,
@@ -71,6 +74,7 @@ impl Summary {
             working: self.working,
             expires: self.expires,
             waiting: self.waiting.clone(),
+            counted: Some(Counted { open: self.is_open(), bytes: self.bytes }),
         }
     }
 }
@@ -86,6 +90,8 @@ pub struct Indexed {
     pub expires: Option<Timestamp>,
     /// See [`Summary::waiting`].
     pub waiting: Vec<Waiting>,
+    /// What it adds to the tally of its namespace; nothing before it is there.
+    pub counted: Option<Counted>,
 }
 
 /// Names a queue: a digest of its namespace, kind and name.

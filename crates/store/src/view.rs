@@ -9,10 +9,11 @@ use crate::error::Error;
 use crate::list::{self, Filter, Page, Position};
 use crate::rows::address::{Address, Workflow};
 use crate::rows::calendar::{DUE, EXPIRY};
-use crate::rows::{blob, current, items, meta, run_id, summary, waiting, working};
+use crate::rows::{blob, current, items, meta, run_id, summary, tally, waiting, working};
 use crate::store::References;
 use crate::summary::{Current, Digest, QueueDigest, Summary};
 use crate::table::{Range, Rows};
+use crate::tally::Tally;
 use crate::{blobs, hash};
 
 /// A consistent view of one partition, as it was when [`Partition::view`](crate::Partition::view)
@@ -75,6 +76,20 @@ impl View {
             Some(value) => summary::decode(&value).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// What the runs of each namespace come to, by name.
+    ///
+    /// # Errors
+    /// As [`View::applied`].
+    pub fn tallies(&self) -> Result<Vec<(Arc<str>, Tally)>, Error> {
+        let (from, to) = tally::all();
+        let rows = self.rows.range(from, to);
+        rows.map(|row| {
+            let (key, value) = row?;
+            Ok((tally::namespace_of(&key)?, tally::decode(&value)?))
+        })
+        .collect()
     }
 
     /// A run of a namespace by its run id alone.

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use reflux_core::{RunId, Status, Timestamp};
-use reflux_store::{Changes, Filter, Options, Partition, RunChange, Store, Summary};
+use reflux_store::{Changes, Filter, Options, Partition, RunChange, Store, Summary, Tally};
 use support::*;
 
 #[derive(Debug, Clone)]
@@ -140,6 +140,12 @@ fn compare(model: &Model, partition: &Partition) {
     let listed = partition.list(&Filter::all(NAMESPACE), None, 99).unwrap().runs;
     let newest: Vec<_> = model.runs.values().rev().map(|(run, _)| run.clone()).collect();
     assert_eq!(listed, newest);
+    let mut tallies: BTreeMap<_, Tally> = BTreeMap::new();
+    for (run, _) in model.runs.values() {
+        let tally = tallies.entry(run.key.namespace.clone()).or_default();
+        *tally = tally.changed(None, run.indexed().counted);
+    }
+    assert_eq!(partition.tallies().unwrap(), tallies.into_iter().collect::<Vec<_>>());
 }
 
 fn run_ops(ops: &[Op], store: Store, reopen: Option<&dyn Fn() -> Store>) {

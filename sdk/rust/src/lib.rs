@@ -40,6 +40,7 @@ mod context;
 mod failure;
 mod manifest;
 mod node;
+mod pace;
 mod schema;
 mod served;
 mod shorthand;
@@ -52,5 +53,6 @@ pub use context::{Attempt, Context, Host, Level, Limits, LogLine, Notice, Report
 pub use failure::Failure;
 pub use manifest::{Effects, Manifest, ManifestError, Policies, Tunable};
 pub use node::{Call, Node, TypedNode, node};
+pub use pace::{Circuit, Rate};
 pub use schema::{Problem, Schema};
 pub use served::Served;

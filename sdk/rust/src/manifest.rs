@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Failure, Schema};
+use crate::{Circuit, Failure, Rate, Schema};
 
 /// A name longer than this is a mistake, and it is part of every event of a step.
 const NAME_BYTES_MAX: usize = 200;
@@ -76,6 +76,12 @@ pub struct Policies {
     /// How equal calls are recognised, for example `sha1(inputs)`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idempotency: Option<String>,
+    /// How fast it is called, by all runs together: `10/s`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// When it is not called for a while, because its calls fail anyway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circuit: Option<Circuit>,
 }
 
 /// An input that an optimizer may turn.

@@ -34,11 +34,22 @@ export interface NodeOptions<I extends Fields, O extends Type> {
   retries?: number[];
   /** How equal calls are recognised, for example `sha1(inputs)`. */
   idempotency?: string;
+  /** How often it is called, by all runs together: `10/s`, `100/m`, `5/h`, `1/d`. */
+  rate?: string;
+  /** When it is not called for a while, because its calls fail anyway. */
+  circuit?: Circuit;
   metrics?: string[];
   tunables?: Tunable[];
   alternatives?: string[];
   /** Where its workers listen; `node:` and the name unless said. */
   taskQueue?: string;
+}
+
+/** So many failed attempts within so long a time, and nothing is called for so long. */
+export interface Circuit {
+  failures: number;
+  withinSec: number;
+  openSec: number;
 }
 
 /** What the server knows of a node. */
@@ -48,7 +59,14 @@ export interface Manifest {
   description?: string;
   inputs: JsonSchema;
   outputs: JsonSchema;
-  policies: { heartbeatSec: number; timeoutSec?: number; retries?: number[]; idempotency?: string };
+  policies: {
+    heartbeatSec: number;
+    timeoutSec?: number;
+    retries?: number[];
+    idempotency?: string;
+    rate?: string;
+    circuit?: Circuit;
+  };
   effects: Effects;
   taskQueue?: string;
   metrics?: string[];
@@ -83,7 +101,8 @@ export function node<const I extends Fields, const O extends Type>(
   options: NodeOptions<I, O>,
   run: (input: ValueOf<I>, context: Context) => ValueOf<O> | Promise<ValueOf<O>>,
 ): Node<ValueOf<I>, ValueOf<O>> {
-  const { name, version, inputs, outputs, timeoutSec, retries, idempotency, effects, ...more } = options;
+  const { name, version, inputs, outputs, timeoutSec, retries, idempotency, rate, circuit, effects, ...more } =
+    options;
   if (!names.test(name)) {
     throw new TypeError(`name ${JSON.stringify(name)}: use letters, digits, \`_\`, \`-\` and \`.\`, for example text.upper`);
   }
@@ -101,6 +120,8 @@ export function node<const I extends Fields, const O extends Type>(
       ...(timeoutSec === undefined ? {} : { timeoutSec }),
       ...(retries === undefined ? {} : { retries }),
       ...(idempotency === undefined ? {} : { idempotency }),
+      ...(rate === undefined ? {} : { rate }),
+      ...(circuit === undefined ? {} : { circuit }),
     },
     effects: effects ?? (idempotency === undefined ? "unsafe" : "idempotent"),
     ...rest,

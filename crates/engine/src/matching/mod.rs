@@ -26,6 +26,7 @@ use reflux_store::QueueDigest;
 
 use crate::mailbox::Internal;
 use crate::metrics;
+use crate::pace::Gates;
 use crate::router::partition_of;
 
 pub(crate) use poll::Handed;
@@ -138,6 +139,10 @@ pub(crate) struct Ranked {
     pub rank: Rank,
     /// Since when it waits.
     pub since: Timestamp,
+    /// Of an activity: what its rate and circuit are looked up by.
+    pub node: Option<Arc<str>>,
+    /// Whether it was counted as held.
+    pub held: bool,
 }
 
 /// The queues of a node.
@@ -145,6 +150,7 @@ pub(crate) struct Matching {
     /// One lock: what is done under it takes a microsecond.
     queues: Mutex<Queues>,
     now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    gates: Arc<Gates>,
     /// The engine's own doors of the partitions, in order of their slots.
     partitions: Vec<Sender<Internal>>,
 }
@@ -158,9 +164,10 @@ struct Queues {
 impl Matching {
     pub fn new(
         now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+        gates: Arc<Gates>,
         partitions: Vec<Sender<Internal>>,
     ) -> Arc<Self> {
-        Arc::new(Self { queues: Mutex::default(), now, partitions })
+        Arc::new(Self { queues: Mutex::default(), now, gates, partitions })
     }
 
     /// Offers something to the workers of a queue. Never blocks for long: a partition calls it.
@@ -168,14 +175,27 @@ impl Matching {
         let now = (self.now)();
         let partition = |offer: &Offer| partition_of(offer.run().slot(), self.partitions.len());
         self.with(queue, |tasks| {
-            tasks.offer(ranked, now, partition, |ranked| self.hand(queue, ranked));
+            let hand = |ranked| self.hand(queue, ranked);
+            tasks.offer(ranked, now, partition, hand, &|ranked| self.may(queue, ranked));
         });
+    }
+
+    /// Whether an offer is handed out now, or its rate or circuit holds it.
+    fn may(&self, queue: &Queue, ranked: &mut Ranked) -> bool {
+        let Some(node) = ranked.node.as_ref().filter(|_| self.gates.is_any()) else { return true };
+        let Err(held) = self.gates.enter(node, &queue.namespace, &queue.name, (self.now)()) else {
+            return true;
+        };
+        if !std::mem::replace(&mut ranked.held, true) {
+            self.gates.waits(&held);
+        }
+        false
     }
 
     /// Offers a question, which waits since now.
     pub fn ask(self: &Arc<Self>, queue: &Queue, offer: Offer) {
         let since = (self.now)();
-        self.offer(queue, Ranked { offer, rank: Rank::QUERY, since });
+        self.offer(queue, Ranked { offer, rank: Rank::QUERY, since, node: None, held: false });
     }
 
     /// Whether a worker polls the queue, or did a moment ago.

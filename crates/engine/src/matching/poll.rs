@@ -56,7 +56,7 @@ impl Matching {
     /// that was on its way is offered again.
     pub async fn poll(self: &Arc<Self>, queue: &Queue) -> Offer {
         let now = (self.now)();
-        let polled = self.with(queue, |tasks| tasks.poll(now));
+        let polled = self.with(queue, |tasks| tasks.poll(now, &|ranked| self.may(queue, ranked)));
         self.refill(queue);
         let (number, offer) = match polled {
             Ok(offer) => return offer,

@@ -1,6 +1,6 @@
-//! One queue: what waits, or who waits. Never both.
+//! One queue: what waits, or who waits. Both only when what waits is held by a rate or a circuit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use reflux_core::Timestamp;
@@ -15,13 +15,16 @@ pub(super) const HEADS_MAX: usize = 1_000; // some 300 KiB; a second of work for
 /// Offers below which a queue is filled again, if the store may have more.
 const HEADS_LOW: usize = HEADS_MAX / 4; // workers go on while the store is read
 
+/// Whether an offer may be handed out now.
+pub(super) type May<'a> = &'a dyn Fn(&mut Ranked) -> bool;
+
 /// Where something stands in a queue: by rank, then by age, then in the order in which it came.
 type Place = (Rank, Timestamp, u64);
 
 /// One queue.
 #[derive(Default)]
 pub(super) struct TaskQueue {
-    waiting: BTreeMap<Place, Offer>,
+    waiting: BTreeMap<Place, Ranked>,
     places: BTreeMap<Offer, Place>,
     /// In the order in which they came.
     polls: BTreeMap<u64, oneshot::Sender<Handed>>,
@@ -51,20 +54,74 @@ impl TaskQueue {
         now: Timestamp,
         partition_of: impl Fn(&Offer) -> usize,
         hand: impl Fn(Ranked) -> Handed,
+        may: May<'_>,
     ) {
         let mut ranked = ranked;
+        // What waits although somebody polls is held, and comes first when it is not.
+        let at_once = !self.polls.is_empty() && self.waiting.is_empty() && may(&mut ranked);
+        if at_once {
+            match self.give(ranked, now, &hand) {
+                None => return,
+                Some(back) => ranked = back,
+            }
+        }
+        self.keep(ranked, partition_of);
+        self.pump(now, hand, may);
+    }
+
+    /// Hands out what is no longer held, as long as somebody polls.
+    pub fn pump(&mut self, now: Timestamp, hand: impl Fn(Ranked) -> Handed, may: May<'_>) {
+        while !self.polls.is_empty() {
+            let Some((place, ranked)) = self.next(may) else { return };
+            let offer = ranked.offer.clone();
+            if let Some(back) = self.give(ranked, now, &hand) {
+                self.places.insert(offer, place);
+                self.waiting.insert(place, back);
+            }
+        }
+    }
+
+    /// Gives an offer to the poll that waits longest; gives it back when nobody is there any more.
+    fn give(
+        &mut self,
+        mut ranked: Ranked,
+        now: Timestamp,
+        hand: &impl Fn(Ranked) -> Handed,
+    ) -> Option<Ranked> {
         while let Some((_, poll)) = self.polls.pop_first() {
             self.polled = Some(now);
             let since = ranked.since;
             match poll.send(hand(ranked)) {
-                Ok(()) => return metrics::matched(true, now.since(since)),
+                Ok(()) => {
+                    metrics::matched(true, now.since(since));
+                    return None;
+                }
                 // It has gone away a moment ago.
-                Err(refused) => match refused.take() {
-                    Some(back) => ranked = back,
-                    None => return,
-                },
+                Err(refused) => ranked = refused.take()?,
             }
         }
+        Some(ranked)
+    }
+
+    /// The first offer that may be handed out, taken out. A node that is held is asked for once.
+    fn next(&mut self, may: May<'_>) -> Option<(Place, Ranked)> {
+        let mut held = BTreeSet::new();
+        let found = self.waiting.iter_mut().find_map(|(place, ranked)| {
+            if ranked.node.as_ref().is_some_and(|node| held.contains(node)) {
+                return None;
+            }
+            if may(ranked) {
+                return Some(*place);
+            }
+            held.extend(ranked.node.clone());
+            None
+        })?;
+        let ranked = self.waiting.remove(&found)?;
+        self.places.remove(&ranked.offer);
+        Some((found, ranked))
+    }
+
+    fn keep(&mut self, ranked: Ranked, partition_of: impl Fn(&Offer) -> usize) {
         if self.places.contains_key(&ranked.offer) {
             return;
         }
@@ -77,24 +134,27 @@ impl TaskQueue {
             });
             let left = match last.map(std::collections::btree_map::OccupiedEntry::remove) {
                 Some(last) => {
-                    self.places.remove(&last);
-                    last
+                    self.places.remove(&last.offer);
+                    last.offer
                 }
                 None => return self.leave(partition_of(&ranked.offer)),
             };
             self.leave(partition_of(&left));
         }
         self.places.insert(ranked.offer.clone(), place);
-        self.waiting.insert(place, ranked.offer);
+        self.waiting.insert(place, ranked);
     }
 
     /// Takes the first offer, else waits: the number of the poll, and where its offer will come.
-    pub fn poll(&mut self, now: Timestamp) -> Result<Offer, (u64, oneshot::Receiver<Handed>)> {
+    pub fn poll(
+        &mut self,
+        now: Timestamp,
+        may: May<'_>,
+    ) -> Result<Offer, (u64, oneshot::Receiver<Handed>)> {
         self.polled = Some(now);
-        if let Some(((_, since, _), offer)) = self.waiting.pop_first() {
-            self.places.remove(&offer);
-            metrics::matched(false, now.since(since));
-            return Ok(offer);
+        if let Some((_, ranked)) = self.next(may) {
+            metrics::matched(false, now.since(ranked.since));
+            return Ok(ranked.offer);
         }
         let (sender, receiver) = oneshot::channel();
         let number = self.number();
@@ -186,12 +246,36 @@ mod tests {
 
     fn add(queue: &mut TaskQueue, n: usize, rank: u8) {
         let since = Timestamp(i64::try_from(n).unwrap());
-        let ranked = Ranked { offer: offer(n), rank: Rank(rank), since };
-        queue.offer(ranked, NOW, |_| 7, Handed::for_test);
+        queue.offer(of(n, rank, since, None), NOW, |_| 7, Handed::for_test, &|_| true);
+    }
+
+    fn of(n: usize, rank: u8, since: Timestamp, node: Option<&str>) -> Ranked {
+        let node = node.map(Arc::from);
+        Ranked { offer: offer(n), rank: Rank(rank), since, node, held: false }
     }
 
     fn take(queue: &mut TaskQueue) -> Option<Offer> {
-        queue.poll(NOW).ok()
+        queue.poll(NOW, &|_| true).ok()
+    }
+
+    #[test]
+    fn what_is_held_stays_and_others_pass_it_until_it_is_not() {
+        let mut queue = TaskQueue::default();
+        let shut = |ranked: &mut Ranked| ranked.node.as_deref() != Some("slow");
+        for (n, node) in [(1, "slow"), (2, "slow"), (3, "quick")] {
+            let ranked = of(n, 3, Timestamp(1), Some(node));
+            queue.offer(ranked, NOW, |_| 7, Handed::for_test, &shut);
+        }
+        assert_eq!(queue.poll(NOW, &shut).ok(), Some(offer(3)));
+        let (_, mut waits) = queue.poll(NOW, &shut).unwrap_err();
+        queue.pump(NOW, Handed::for_test, &shut);
+        assert!(waits.try_recv().is_err());
+        // One that comes when a token is there does not overtake those that wait for it.
+        let ranked = of(4, 3, Timestamp(2), Some("slow"));
+        queue.offer(ranked, NOW, |_| 7, Handed::for_test, &|_| true);
+        let handed = waits.try_recv().ok().and_then(Handed::take).unwrap();
+        assert_eq!(handed.offer, offer(1));
+        assert_eq!(queue.depth().0, 2);
     }
 
     #[test]

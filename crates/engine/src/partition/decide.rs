@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use reflux_core::{Command, Context, Message, Rejection, Run, RunId, Status, Terminate};
+use reflux_flow::schedule::NAMESPACE as SYSTEM;
 use reflux_store::Summary;
 
 use super::{Partition, RECORD_BYTES_SOFT, is_essential, own_run};
@@ -216,7 +217,7 @@ impl Partition {
         ask: Ask,
         deciding: &mut BTreeMap<RunId, Deciding>,
     ) -> Verdict {
-        let ctx = self.context();
+        let ctx = self.context(lane);
         match ask {
             Ask::Start(new) => self.start(lane, new, Vec::new(), None, deciding),
             Ask::StartAgain { new, signals, follows } => {
@@ -305,7 +306,7 @@ impl Partition {
         then: Option<Command>,
         deciding: &mut BTreeMap<RunId, Deciding>,
     ) -> Verdict {
-        let ctx = self.context();
+        let ctx = self.context(lane);
         let (host, specs) = (self.parts.host.clone(), self.parts.specs.clone());
         let NewRun { run_id, start, when_open, when_closed, spec } = new;
         // A message of another run may come twice, the second time when the chain has gone on.
@@ -325,10 +326,20 @@ impl Partition {
             }
             InTheWay::Replace(open) => Some(open),
         };
+        // A run that has begun must be able to end, so its children and the next of its chain come
+        // in; those of a schedule come from outside.
+        let outer = |parent: &reflux_core::Parent| *parent.key.namespace == *SYSTEM;
+        let inner =
+            start.continued.is_some() || start.parent.as_ref().is_some_and(|parent| !outer(parent));
+        let admission = match inner {
+            true => None,
+            false => self.parts.ledger.admit(&lane.namespace, replaced.is_some(), self.now)?,
+        };
         if let Some(spec) = spec {
             specs.learn(spec.digest, spec.bytes)?;
         }
         let mut run = Deciding::of(Execution::new(lane.run(run_id)));
+        run.admitted(admission);
         run.command(&ctx, Command::Start(start), &*host, &specs)?;
         for signal in again {
             run.signal_again(&ctx, signal, &*host)?;
@@ -366,7 +377,7 @@ impl Partition {
                 return;
             }
         };
-        let ctx = self.context();
+        let ctx = self.context(lane);
         let (host, specs) = (self.parts.host.clone(), self.parts.specs.clone());
         if !known {
             let mut following = Deciding::of(Execution::new(lane.run(next)));
@@ -464,7 +475,11 @@ impl Partition {
                 if execution.run().started.is_none() {
                     return Err(not_found(lane, Some(run_id)));
                 }
-                Ok(entry.insert(Deciding::of(execution)))
+                let mut deciding = Deciding::of(execution);
+                if self.parts.gates.has_circuits() {
+                    deciding.judge();
+                }
+                Ok(entry.insert(deciding))
             }
         }
     }
@@ -518,10 +533,10 @@ impl Partition {
         Closed::Changed
     }
 
-    fn context(&mut self) -> Context {
+    fn context(&mut self, lane: &Lane) -> Context {
         Context {
             now: self.now,
-            limits: self.parts.limits.clone(),
+            limits: self.parts.ledger.quotas().limits(&lane.namespace, &self.parts.limits),
             local: self.parts.local.clone(),
             new_run_id: (self.parts.new_run_id)(),
         }

@@ -26,8 +26,10 @@ use reflux_store::Changes;
 
 use crate::cache::Cache;
 use crate::host::Host;
+use crate::ledger::Ledger;
 use crate::mailbox::Internal;
 use crate::matching::{Matching, Refill};
+use crate::pace::Gates;
 use crate::queries::Queries;
 use crate::request::{Ask, Lane, Request, no_reply};
 use crate::router::Router;
@@ -71,6 +73,8 @@ pub(crate) struct Parts {
     pub watches: Arc<Watches>,
     pub matching: Arc<Matching>,
     pub queries: Arc<Queries>,
+    pub gates: Arc<Gates>,
+    pub ledger: Arc<Ledger>,
     pub limits: Limits,
     pub local: Local,
     pub retention: Duration,

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reflux_sdk::{Effects, Manifest, Policies, Schema, Tunable};
+use reflux_sdk::{Circuit, Effects, Manifest, Policies, Rate, Schema, Tunable};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -53,6 +53,8 @@ pub(super) struct Action {
     retries: Option<Placed<Vec<Value>>>,
     effects: Option<Effects>,
     idempotency: Option<String>,
+    rate: Option<Placed<String>>,
+    circuit: Option<Placed<Breaker>>,
     #[serde(default)]
     env: BTreeMap<String, Option<String>>,
     #[serde(default)]
@@ -65,6 +67,15 @@ pub(super) struct Action {
     tunables: Vec<Tunable>,
     #[serde(default)]
     alternatives: Vec<String>,
+}
+
+/// When a node is not called for a while, as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Breaker {
+    failures: u32,
+    within: Value,
+    open: Value,
 }
 
 /// A command that may be run, with all that belongs to it.
@@ -118,8 +129,19 @@ impl Action {
             Some(_) => Effects::Idempotent,
             None => Effects::Unsafe, // a command of which nothing is known is not run twice
         });
+        let rate = match &self.rate {
+            Some(written) => {
+                Some(written.get().parse::<Rate>().map_err(|e| written.problem(file, e))?)
+            }
+            None => None,
+        };
+        let circuit = match &self.circuit {
+            Some(written) => Some(circuit(written.get()).map_err(|e| written.problem(file, e))?),
+            None => None,
+        };
+        let idempotency = self.idempotency;
         manifest.policies =
-            Policies { timeout, retries, idempotency: self.idempotency, heartbeat: None };
+            Policies { timeout, retries, idempotency, rate, circuit, ..Policies::default() };
         manifest.metrics = self.metrics;
         manifest.tunables = self.tunables;
         manifest.alternatives = self.alternatives;
@@ -149,6 +171,10 @@ fn schema(file: &Path, written: Option<Placed<Value>>) -> Result<Schema, Problem
 }
 
 /// `500ms`, `10s`, `10m`, `2h`, `1d`, or a number of seconds.
+fn circuit(written: &Breaker) -> Result<Circuit, String> {
+    Circuit::new(written.failures, duration(&written.within)?, duration(&written.open)?)
+}
+
 fn duration(written: &Value) -> Result<Duration, String> {
     let wrong = || {
         format!("{written} is not a duration; write for example 30s, 10m or a number of seconds")

@@ -14,6 +14,7 @@ pub mod history;
 pub mod init;
 pub mod keys;
 mod known;
+pub mod limits;
 pub mod list;
 pub mod mutate;
 pub mod nodes;
@@ -77,6 +78,7 @@ pub fn run(command: Command, global: &Global, out: &Out) -> Done {
         Command::Signal(args) => signal::run(&args, global, out),
         Command::Emit(args) => emit::run(&args, global, out),
         Command::Triggers(args) => triggers::run(args, global, out),
+        Command::Limits(args) => limits::run(args, global, out),
         Command::Approve(args) => approve::run(&args, global, out),
         Command::Resolve(args) => resolve::run(&args, global, out),
         Command::Backup(args) => backup::backup(&args, global, out),
@@ -127,7 +129,11 @@ fn story(client: &Client, row: &Row) -> Result<Story, Error> {
         }
         None => None,
     };
-    Ok(Telling::of(row.run.key(), bundle.map(Arc::new), &items))
+    let mut story = Telling::of(row.run.key(), bundle.map(Arc::new), &items);
+    if story.waits_for.iter().any(|wait| !wait.on.is_empty()) {
+        story.hold(&limits::holds(client, &row.run.key().namespace)?);
+    }
+    Ok(story)
 }
 
 /// Says that a run was changed, and that nobody works on it if that is so.

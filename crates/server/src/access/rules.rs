@@ -41,7 +41,9 @@ pub fn of_http(method: &axum::http::Method, path: &str) -> Need {
     }
     match *method {
         Method::GET | Method::HEAD | Method::OPTIONS => Need::Scope(Scope::Read),
-        _ if path.starts_with("/api/v1/namespaces") => Need::Scope(Scope::Admin),
+        _ if ["/api/v1/namespaces", "/api/v1/limits"].iter().any(|of| path.starts_with(of)) => {
+            Need::Scope(Scope::Admin)
+        }
         _ => Need::Scope(Scope::Write),
     }
 }
@@ -83,7 +85,9 @@ fn looks(method: &str) -> bool {
 }
 
 fn concerns_everybody(service: &str, method: &str) -> bool {
-    service.ends_with(".OperatorService") || method.ends_with("Namespace")
+    service.ends_with(".OperatorService")
+        || service.ends_with(".LimitService")
+        || method.ends_with("Namespace")
 }
 
 #[cfg(test)]
@@ -110,6 +114,8 @@ mod tests {
             ("/reflux.v1.RunService/ListRuns".to_owned(), Need::Scope(Scope::Read)),
             ("/reflux.v1.RunService/VerifyRun".to_owned(), Need::Scope(Scope::Read)),
             ("/reflux.v1.FlowService/DeployFlow".to_owned(), Need::Scope(Scope::Write)),
+            ("/reflux.v1.LimitService/ListLimits".to_owned(), Need::Scope(Scope::Read)),
+            ("/reflux.v1.LimitService/SetLimit".to_owned(), Need::Scope(Scope::Admin)),
             ("/temporal.apix/Y".to_owned(), Need::Scope(Scope::Write)),
             ("//reflux.v1.RunService/ListRuns".to_owned(), Need::Scope(Scope::Read)),
             ("/REFLUX.v1.RunService/startRun".to_owned(), Need::Scope(Scope::Write)),
@@ -131,6 +137,7 @@ mod tests {
             (Method::POST, "/api/v1/runs", Need::Scope(Scope::Write)),
             (Method::DELETE, "/api/v1/flows/x", Need::Scope(Scope::Write)),
             (Method::POST, "/api/v1/namespaces", Need::Scope(Scope::Admin)),
+            (Method::POST, "/api/v1/limits/unset", Need::Scope(Scope::Admin)),
             (Method::TRACE, "/healthz/", Need::Scope(Scope::Write)),
         ] {
             assert_eq!(of_http(&method, path), need, "{method} {path}");

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use futures::Stream;
 use reflux_proto::api as v1;
 use reflux_proto::api::flow_service_server::{FlowService, FlowServiceServer};
+use reflux_proto::api::limit_service_server::{LimitService, LimitServiceServer};
 use reflux_proto::api::node_service_server::{NodeService, NodeServiceServer};
 use reflux_proto::api::run_service_server::{RunService, RunServiceServer};
 use reflux_proto::api::trigger_service_server::{TriggerService, TriggerServiceServer};
 use tonic::{Code, Request, Response, Status};
 
-use super::{flows, live, nodes, redrive, replay, runs, steer, triggers};
+use super::{flows, limits, live, nodes, redrive, replay, runs, steer, triggers};
 use crate::net::limits::BODY_BYTES_MAX;
 use crate::net::{App, Services};
 use crate::service::Service;
@@ -24,7 +25,10 @@ pub(crate) fn add(services: &mut Services, app: &Arc<App>) {
         .add_service(FlowServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX))
         .add_service(RunServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX))
         .add_service(NodeServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX))
-        .add_service(TriggerServiceServer::new(ours).max_decoding_message_size(BODY_BYTES_MAX));
+        .add_service(
+            TriggerServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX),
+        )
+        .add_service(LimitServiceServer::new(ours).max_decoding_message_size(BODY_BYTES_MAX));
 }
 
 #[derive(Clone)]
@@ -133,6 +137,13 @@ service! { TriggerService {}
     fire_trigger(FireTriggerRequest) -> FireTriggerResponse: triggers::fire;
 }
 
+service! { LimitService {}
+    list_limits(ListLimitsRequest) -> ListLimitsResponse: limits::list;
+    set_limit(SetLimitRequest) -> SetLimitResponse: limits::set;
+    unset_limit(UnsetLimitRequest) -> UnsetLimitResponse: limits::unset;
+    reset_circuit(ResetCircuitRequest) -> ResetCircuitResponse: limits::reset;
+}
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let code = match error.kind {
@@ -145,9 +156,13 @@ impl From<Error> for Status {
             Kind::Exhausted => Code::ResourceExhausted,
             Kind::Version | Kind::Unimplemented => Code::Unimplemented,
         };
-        match &error.suggestion {
+        let mut status = match &error.suggestion {
             Some(suggestion) => Self::new(code, format!("{}; {suggestion}", error.message)),
             None => Self::new(code, error.message),
+        };
+        if let Some(wait_ms) = error.retry_after_ms {
+            crate::net::push_back(&mut status, wait_ms);
         }
+        status
     }
 }

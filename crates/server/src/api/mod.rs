@@ -13,6 +13,7 @@ mod compare;
 mod convert;
 pub mod flows;
 pub(crate) mod grpc;
+pub mod limits;
 pub(crate) mod live;
 pub mod nodes;
 mod page;
@@ -86,6 +87,10 @@ pub const METHODS: &[(&str, Call)] = &[
     ("TriggerService/PauseTrigger", |s, v| answer(s, v, triggers::pause)),
     ("TriggerService/ResumeTrigger", |s, v| answer(s, v, triggers::resume)),
     ("TriggerService/FireTrigger", |s, v| answer(s, v, triggers::fire)),
+    ("LimitService/ListLimits", |s, v| answer(s, v, limits::list)),
+    ("LimitService/SetLimit", |s, v| answer(s, v, limits::set)),
+    ("LimitService/UnsetLimit", |s, v| answer(s, v, limits::unset)),
+    ("LimitService/ResetCircuit", |s, v| answer(s, v, limits::reset)),
 ];
 
 /// Makes a call with JSON.

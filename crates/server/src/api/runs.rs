@@ -508,6 +508,14 @@ impl Service {
 
     fn tell(&self, key: &reflux_core::RunKey, items: &[Item]) -> Story {
         let bundle = Telling::digest(items).and_then(|digest| self.bundle(&digest));
-        Telling::of(key.clone(), bundle, items)
+        let mut story = Telling::of(key.clone(), bundle, items);
+        let now = clock::now();
+        let held = self.engine().gates().list(now).into_iter().filter_map(|gate| gate.held);
+        story.hold(
+            &held
+                .map(|held| (held.subject.to_string(), (held.why, clock::rfc3339(held.until))))
+                .collect(),
+        );
+        story
     }
 }

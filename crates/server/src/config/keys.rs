@@ -73,6 +73,42 @@ pub const KEYS: &[Key] = &[
         "partitions of a *new* data directory, 1 to 1024; an existing one keeps its number",
     ),
     key(
+        "quotas.open_runs",
+        Number,
+        "",
+        "open runs of a namespace; no bound by default. See [limits](limits.md)",
+    ),
+    key(
+        "quotas.starts_per_second",
+        Number,
+        "",
+        "starts a second of a namespace; a second's worth may come at once. No bound by default",
+    ),
+    key(
+        "quotas.history_events",
+        Number,
+        "51200",
+        "events of one history; beyond, the run is terminated",
+    ),
+    key(
+        "quotas.history_bytes",
+        Number,
+        "52428800",
+        "bytes of one history; beyond, the run is terminated",
+    ),
+    key(
+        "quotas.stored_bytes",
+        Number,
+        "",
+        "bytes of all runs that a namespace keeps; beyond, it starts no more. No bound by default",
+    ),
+    key(
+        "quotas.namespaces",
+        List,
+        "[]",
+        "quotas of single namespaces, which win over those above: `team-a/open_runs=100`, `team-a/stored_bytes=1000000000`",
+    ),
+    key(
         "secrets.file",
         Text,
         "\".reflux/secrets.toml\"",

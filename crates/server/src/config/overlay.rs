@@ -216,6 +216,7 @@ mod tests {
         for key in KEYS {
             let sample = match (key.name, key.kind) {
                 ("server.ip", _) => "::1",
+                ("quotas.namespaces", _) => "a/open_runs=1,b/stored_bytes=2",
                 ("net.allow", _) => "localhost:1,127.0.0.2",
                 ("log.format", _) => "json",
                 ("run.concurrency" | "run.partitions", _) => "3",

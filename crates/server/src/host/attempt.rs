@@ -14,8 +14,8 @@ use reflux_sdk::{Context, Failure, Limits, Notice};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
-use super::Inner;
 use super::outcome::{self, OUTPUT_BYTES_MAX, Outcome};
+use super::{Inner, turn};
 use crate::bulk;
 use crate::secrets::Scrub;
 use crate::telemetry::attempts::{self, Ending};
@@ -48,6 +48,9 @@ pub(super) fn start(inner: &Arc<Inner>, handle: &Handle, attempt: Attempt) -> bo
 }
 
 async fn run(inner: Arc<Inner>, attempt: Attempt, context: Context) {
+    if !turn::wait(&inner, &attempt, &context).await {
+        return;
+    }
     let permit = inner.permits.acquire().await;
     if !inner.begin(&attempt.run, attempt.scheduled) {
         return;

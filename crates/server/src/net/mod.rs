@@ -37,6 +37,7 @@ pub use app::App;
 pub use audit::TARGET as AUDIT;
 pub(crate) use grpc::Services;
 pub use listener::Peer;
+pub(crate) use refusal::push_back;
 
 use crate::access::Access;
 use crate::config::Listen;

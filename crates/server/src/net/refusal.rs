@@ -8,6 +8,14 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
+/// What clients of gRPC read as the wait before the next try, in milliseconds.
+const PUSH_BACK: &str = "grpc-retry-pushback-ms";
+
+/// Says when to try again.
+pub(crate) fn push_back(status: &mut tonic::Status, wait_ms: u64) {
+    status.metadata_mut().insert(PUSH_BACK, wait_ms.into());
+}
+
 /// Why a request is not let through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
@@ -129,9 +137,8 @@ impl Refusal {
         };
         let mut response = Status::new(code, message).into_http::<Body>();
         if let Some(wait) = self.retry_after {
-            // What clients of gRPC read as the wait before the next try.
-            let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
-            response.headers_mut().insert("grpc-retry-pushback-ms", HeaderValue::from(wait_ms));
+            let wait_ms = crate::error::whole_ms(wait);
+            response.headers_mut().insert(PUSH_BACK, HeaderValue::from(wait_ms));
         }
         response
     }

@@ -1,4 +1,4 @@
-//! What is deployed and registered: flows in versions, nodes that workers serve, namespaces.
+//! What is deployed and registered: flows in versions, nodes that workers serve, namespaces, limits.
 //!
 //! ```text
 //! put ─→ run in `reflux-system` whose input is the record ─→ log, store, backup
@@ -10,6 +10,7 @@
 //! Absent: what a flow does, how a node is called.
 
 mod flows;
+mod limits;
 mod namespaces;
 mod nodes;
 mod record;
@@ -17,9 +18,10 @@ mod record;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use reflux_engine::Recovered;
+use reflux_engine::{Opened, Recovered, Subject};
 
 pub use flows::{Definition, Deployed, FLOWS_MAX, Input, VERSIONS_MAX};
+pub use limits::Limit;
 pub use namespaces::Namespace;
 pub use nodes::{NODES_MAX, Registered};
 
@@ -34,6 +36,9 @@ pub struct Registry {
     flows: RwLock<flows::Flows>,
     nodes: RwLock<BTreeMap<(String, String), Arc<Registered>>>,
     namespaces: RwLock<BTreeMap<String, Arc<Namespace>>>,
+    limits: RwLock<BTreeMap<String, Arc<Limit>>>,
+    /// Those that were open when the last process ended.
+    circuits: RwLock<Vec<(Subject, Opened)>>,
     definitions: Mutex<BTreeMap<String, Arc<Definition>>>,
     /// Held from reading what is there to the durable change: numbers rise, nothing is doubled.
     writing: Mutex<()>,
@@ -50,6 +55,8 @@ impl Registry {
                 flows::KIND => self.take_flow(facts),
                 nodes::KIND => self.take_node(facts),
                 namespaces::KIND => self.take_namespace(facts),
+                limits::LIMIT => self.take_limit(facts),
+                limits::CIRCUIT => self.take_circuit(facts),
                 other => Err(format!("`{other}` is unknown to this version")),
             };
             if let Err(error) = taken {

@@ -50,14 +50,18 @@ pub(crate) fn body(error: &Error) -> Value {
     if let Some(suggestion) = &error.suggestion {
         told.insert("suggestion".into(), json!(suggestion));
     }
+    if let Some(wait_ms) = error.retry_after_ms {
+        told.insert("retry_after_ms".into(), json!(wait_ms));
+    }
     json!({ "error": told })
 }
 
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
+        let wait = self.error.retry_after_s();
         let mut response = (self.status, Json(body(&self.error))).into_response();
         if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
         }
         response
     }

@@ -156,6 +156,7 @@ fn error() -> Value {
                 "code": { "type": "string", "description": codes },
                 "message": { "type": "string", "description": "What happened" },
                 "suggestion": { "type": "string", "description": "What to do next" },
+                "retry_after_ms": { "type": "integer", "description": "How long to wait before the next try, if that is known" },
             },
         } },
     })

@@ -48,7 +48,14 @@ impl Telling {
                 }
                 Phase::Ended { .. } => continue,
             };
-            out.push(WaitsFor { activation: Some(activation), kind, text, command });
+            let on = match &activity.phase {
+                Phase::Waiting { .. } => vec![
+                    format!("node:{}", activity.what.activity_type),
+                    format!("queue:{}/{}", self.key.namespace, activity.what.task_queue),
+                ],
+                _ => Vec::new(),
+            };
+            out.push(WaitsFor { activation: Some(activation), kind, text, command, on });
         }
         for place in &self.waits {
             let Some(visit) =
@@ -78,6 +85,7 @@ impl Telling {
                 kind,
                 text,
                 command: Some(command),
+                on: Vec::new(),
             });
         }
         for (timer_id, timer) in &self.run.timers {
@@ -87,6 +95,7 @@ impl Telling {
                 kind: "timer",
                 text,
                 command: None,
+                on: Vec::new(),
             });
         }
         for child in self.run.children.values() {
@@ -98,6 +107,7 @@ impl Telling {
                 kind: "sub_flow",
                 text: format!("the sub-flow `{}`", child.what.workflow_type),
                 command: Some(format!("reflux show {}", child.what.workflow_id)),
+                on: Vec::new(),
             });
         }
         if let (Some(paused), 0) = (&self.run.paused, resolutions) {
@@ -109,6 +119,7 @@ impl Telling {
                     paused.identity, paused.reason
                 ),
                 command: Some(format!("reflux resume {run}")),
+                on: Vec::new(),
             });
         }
         out

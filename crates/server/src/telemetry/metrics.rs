@@ -2,8 +2,9 @@
 //!
 //! Labels have a bounded number of values: nodes, routes, queues, namespaces, never runs.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -12,8 +13,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use reflux_core::Status;
-use reflux_store::Filter;
+use reflux_store::Tally;
 
 use crate::net::App;
 use crate::{Error, registry};
@@ -25,14 +25,8 @@ const SECONDS: [f64; 14] =
 const BYTES: [f64; 7] = [256.0, 1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0];
 /// How often observations that nobody asked for are folded, so that they take no memory.
 const FOLD_EVERY: Duration = Duration::from_secs(5);
-/// How often open runs are counted: it takes a look at every run that is kept.
-const COUNT_EVERY: Duration = Duration::from_secs(30);
-/// Most runs of a namespace that are looked at to count the open ones.
-const COUNT_MAX: usize = 1_000_000;
-/// Namespaces whose open runs are counted.
+/// Namespaces whose runs are told of: each is a time series of its own.
 const NAMESPACES_MAX: usize = 50;
-/// Runs of one look.
-const PAGE: usize = 1000;
 
 /// The recorder of this process; made by the first server in it.
 ///
@@ -73,7 +67,12 @@ fn make() -> Result<PrometheusHandle, Error> {
 fn describe() {
     describe_gauge!("reflux_build_info", "always 1; `version` is the program's");
     describe_gauge!("reflux_ready", "1 while the server takes work, 0 while it drains");
-    describe_gauge!("reflux_open_runs", "runs that are open, by `namespace`; counted every 30 s");
+    describe_gauge!("reflux_open_runs", "runs that are open, by `namespace`");
+    describe_gauge!(
+        "reflux_stored_bytes",
+        Unit::Bytes,
+        "bytes of all runs that are kept, by `namespace`"
+    );
     describe_gauge!("reflux_log_bytes", Unit::Bytes, "files of the log");
     describe_gauge!("reflux_log_segments", "files of the log");
     describe_gauge!("reflux_log_queued_bytes", Unit::Bytes, "records that wait to be written");
@@ -117,7 +116,7 @@ fn render(app: &App) -> Result<String, Error> {
     let handle = install()?;
     app.engine.observe();
     observe(app)?;
-    count_open(app)?;
+    runs(app);
     Ok(handle.render())
 }
 
@@ -142,28 +141,15 @@ fn observe(app: &App) -> Result<(), Error> {
     Ok(())
 }
 
-/// Counts open runs, now and then.
+/// Tells what the runs of each namespace come to.
 #[allow(clippy::cast_precision_loss)] // Figures for people.
-fn count_open(app: &App) -> Result<(), Error> {
-    static COUNTED: Mutex<Option<Instant>> = Mutex::new(None);
-    let mut counted = COUNTED.lock().unwrap_or_else(PoisonError::into_inner);
-    if counted.is_some_and(|at| at.elapsed() < COUNT_EVERY) {
-        return Ok(());
-    }
+fn runs(app: &App) {
     let registry: &registry::Registry = app.service.host().registry();
+    let tallies: BTreeMap<Arc<str>, Tally> = app.engine.tallies().into_iter().collect();
     for namespace in registry.namespaces().iter().take(NAMESPACES_MAX) {
-        let filter = Filter { statuses: vec![Status::Running], ..Filter::all(&namespace.name) };
-        let (mut open, mut after) = (0_usize, None);
-        while open < COUNT_MAX {
-            let page = app.engine.list(&filter, after, PAGE)?;
-            open += page.runs.len();
-            after = page.next;
-            if after.is_none() {
-                break;
-            }
-        }
-        gauge!("reflux_open_runs", "namespace" => namespace.name.clone()).set(open as f64);
+        let tally = tallies.get(namespace.name.as_str()).copied().unwrap_or_default();
+        let name = || namespace.name.clone();
+        gauge!("reflux_open_runs", "namespace" => name()).set(tally.open as f64);
+        gauge!("reflux_stored_bytes", "namespace" => name()).set(tally.bytes as f64);
     }
-    *counted = Some(Instant::now());
-    Ok(())
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reflux_core::{
-    Activity, AttemptRef, Command, EventId, Failure, Payloads, Phase, Run, RunKey, Worker, wire,
+    Activity, AttemptRef, Command, Decision, EventId, Failure, Payloads, Phase, Run, RunKey,
+    Worker, wire,
 };
-use reflux_engine::{Ask, Error, Execution, Lane, Offer, Queue, QueueKind};
+use reflux_engine::{Ask, Error, Execution, Lane, Offer, Queue, QueueKind, Subject};
 use reflux_proto::temporal::api::common::v1::{ActivityType, WorkflowType};
 use reflux_proto::temporal::api::workflowservice::v1::{
     PollActivityTaskQueueRequest, PollActivityTaskQueueResponse,
@@ -27,7 +28,7 @@ use super::convert::{lane, name, payloads, queue_name, text, to_execution};
 use super::errors::{invalid, not_found, refused};
 use super::tokens::Task;
 use crate::secrets::{Scrub, Secrets};
-use crate::workers;
+use crate::{clock, workers};
 
 /// What a worker is told of an attempt without a limit: workers count down from it (Temporal's).
 const UNLIMITED: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -51,6 +52,10 @@ impl Frontend {
         let identity = text("Identity", request.identity)?;
         let queue = Queue { namespace, name, kind: QueueKind::Activity };
         let _here = self.pollers.enter(&queue, &identity);
+        let subject =
+            Subject::Queue { namespace: queue.namespace.clone(), name: queue.name.clone() };
+        let asked = request.task_queue_metadata.and_then(|asked| asked.max_tasks_per_second);
+        self.app.engine.gates().worker_rate(&subject, asked, clock::now());
         while let Some(offer) = self.next_offer(&queue, until).await {
             let Offer::Activity { run, scheduled, .. } = offer else { continue };
             let (frontend, identity) = (self.clone(), identity.clone());
@@ -60,6 +65,21 @@ impl Frontend {
             }
         }
         Ok(PollActivityTaskQueueResponse::default())
+    }
+
+    /// Has activities that would begin at once wait in their queues when a rate or a circuit holds
+    /// them.
+    pub(super) fn hold_eager(&self, run: &RunKey, decisions: &mut [Decision]) {
+        let gates = self.app.engine.gates();
+        for decision in decisions {
+            let Decision::ScheduleActivity(wanted) = decision else { continue };
+            if wanted.claim.is_some() {
+                let (node, queue) = (&wanted.activity_type, &wanted.task_queue);
+                if gates.enter(node, &run.namespace, queue, clock::now()).is_err() {
+                    wanted.claim = None;
+                }
+            }
+        }
     }
 
     /// Starts an attempt for a worker; `None` when it is another's or over.

@@ -1,5 +1,7 @@
 //! Refusals as Temporal's clients know them: a gRPC status whose details hold one typed message.
 
+use std::time::Duration;
+
 use prost::Message;
 use reflux_core::{Failure, Rejection, RunId};
 use reflux_engine::Error;
@@ -84,6 +86,21 @@ pub(super) fn exhausted(message: impl Into<String>) -> Status {
     typed(Code::ResourceExhausted, message, "ResourceExhaustedFailure", &detail)
 }
 
+/// A quota of the namespace is used up.
+fn over_quota(message: String, retry_after: Option<Duration>) -> Status {
+    let cause = match retry_after {
+        Some(_) => ResourceExhaustedCause::RpsLimit,
+        None => ResourceExhaustedCause::ConcurrentLimit,
+    };
+    let scope = ResourceExhaustedScope::Namespace;
+    let detail = ResourceExhaustedFailure { cause: cause.into(), scope: scope.into() };
+    let mut status = typed(Code::ResourceExhausted, message, "ResourceExhaustedFailure", &detail);
+    if let Some(wait) = retry_after {
+        crate::net::push_back(&mut status, crate::error::whole_ms(wait));
+    }
+    status
+}
+
 /// The run goes on, but not as the worker decided: what it has not seen comes first.
 pub(super) fn unhandled_command() -> Status {
     invalid(UNHANDLED_COMMAND)
@@ -108,6 +125,7 @@ pub(super) fn refused(error: Error) -> Status {
         Error::Rejected(rejection) => rejected(&rejection),
         Error::Invalid(_) => invalid(text),
         Error::Full | Error::Busy => exhausted(text),
+        Error::Exhausted { retry_after, .. } => over_quota(text, retry_after),
         Error::Unavailable(_) | Error::Stopping => Status::unavailable(text),
         Error::Corrupt(_) => Status::data_loss(text),
     }

@@ -15,14 +15,27 @@ use super::tokens::Task;
 /// Between two tries to claim what was offered: nobody else has the offer, so it is not given up.
 const CLAIM_AGAIN: Duration = Duration::from_millis(50);
 
+/// How often a poll looks whether what a rate or a circuit held may go: a tenth of a second is less
+/// than anybody sees, and a thousand polls cost a core some percent.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How often it looks whether there are rates and circuits at all.
+const LOOK_FOR_GATES: Duration = Duration::from_secs(10);
+
 impl Frontend {
     /// The next offer of a queue; `None` when it is time, or the server stops.
     pub(super) async fn next_offer(&self, queue: &Queue, until: Instant) -> Option<Offer> {
-        tokio::select! {
-            biased;
-            () = self.app.drained() => None,
-            offer = self.app.engine.poll(queue) => Some(offer),
-            () = tokio::time::sleep_until(until) => None,
+        loop {
+            let look = if self.app.engine.gates().is_any() { LOOK_AGAIN } else { LOOK_FOR_GATES };
+            let again = (Instant::now() + look).min(until);
+            tokio::select! {
+                biased;
+                () = self.app.drained() => return None,
+                offer = self.app.engine.poll(queue) => return Some(offer),
+                () = tokio::time::sleep_until(again) => {}
+            }
+            if Instant::now() >= until {
+                return None;
+            }
         }
     }
 

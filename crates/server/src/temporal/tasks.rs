@@ -134,12 +134,13 @@ impl Frontend {
         }
         let identity = text("Identity", request.identity)?;
         let sticky = sticky(request.sticky_attributes)?;
-        let decisions = match commands::decisions(request.commands, &identity) {
+        let mut decisions = match commands::decisions(request.commands, &identity) {
             Ok(decisions) => decisions,
             Err(wrong) => {
                 return Err(self.refuse_task(&run, scheduled, attempt, identity, wrong).await);
             }
         };
+        self.hold_eager(&run, &mut decisions);
         let closing = decisions.iter().any(Decision::closes_run);
         let eager = commands::eager(&decisions);
         let command = Command::CompleteTask(Box::new(CompleteTask {

@@ -71,15 +71,23 @@ impl From<Error> for Refusal {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 return Self { header, ..Self::new(status, "unavailable", error.to_string()) };
             }
-            Kind::Exhausted => return Self::busy(error.to_string()),
+            Kind::Exhausted => {
+                let header = Some((RETRY_AFTER, HeaderValue::from(error.retry_after_s())));
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                return Self { header, ..Self::new(status, "resource_exhausted", told(&error)) };
+            }
             Kind::Unimplemented => (StatusCode::NOT_IMPLEMENTED, "unimplemented"),
             Kind::Corrupt | Kind::Version => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
-        let message = match &error.suggestion {
-            Some(suggestion) => format!("{error}; {suggestion}"),
-            None => error.to_string(),
-        };
-        Self::new(status, code, message)
+        Self::new(status, code, told(&error))
+    }
+}
+
+/// An error with what to do about it.
+fn told(error: &Error) -> String {
+    match &error.suggestion {
+        Some(suggestion) => format!("{error}; {suggestion}"),
+        None => error.to_string(),
     }
 }
 

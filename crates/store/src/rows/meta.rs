@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::table::Batch;
 
 /// Raised whenever any row changes its bytes or its meaning: rows of another number are rebuilt.
-pub(crate) const ROW_FORMAT: u32 = 2;
+pub(crate) const ROW_FORMAT: u32 = 3;
 
 /// What the meta row says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! key = kind ‖ what it is sorted by ‖ address of the run
 //! address = slot (u16 BE) ‖ digest of namespace and workflow id (16) ‖ run id (16)
 //! ```
-//! Keys have a fixed length whatever ids a client chose. Rows of a run are prefixed by its slot;
+//! Keys have a fixed length whatever ids a client chose (but those of tallies). Rows of a run are prefixed by its slot;
 //! rows that order many runs (due, expiry, started, waiting) by what they order. No file here commits
 //! anything: they add to a [`Batch`](crate::table::Batch).
 
@@ -19,6 +19,7 @@ pub(crate) mod moment;
 pub(crate) mod run_id;
 pub(crate) mod started;
 pub(crate) mod summary;
+pub(crate) mod tally;
 pub(crate) mod waiting;
 pub(crate) mod working;
 
@@ -43,11 +44,12 @@ pub(crate) enum Kind {
     BlobHead = 9,
     BlobPart = 10,
     Waiting = 11,
+    Tally = 12,
 }
 
 /// Where all rows begin and end.
 pub(crate) fn everything() -> (Bytes, Bytes) {
-    (Bytes::new(), Kind::Waiting.key_after(&[]))
+    (Bytes::new(), Kind::Tally.key_after(&[]))
 }
 
 impl Kind {

@@ -127,9 +127,10 @@ fn kinds_do_not_reach_into_each_other() {
         run_id::key(a),
         blob::head_key(&[0xff; 32]),
         blob::part_key(&[0; 32], 0),
+        tally::key(""),
     ]);
     let (first, last) = everything();
-    assert!(first <= meta::key() && blob::part_key(&[0xff; 32], u64::MAX) < last);
+    assert!(first <= meta::key() && tally::key(&"\u{10ffff}".repeat(200)) < last);
 }
 
 #[test]

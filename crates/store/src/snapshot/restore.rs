@@ -15,6 +15,7 @@ use crate::rows::meta::{self, Meta};
 use crate::rows::{items, summary};
 use crate::summary::{Indexed, Summary};
 use crate::table::Batch;
+use crate::tally::Tallies;
 use crate::view::Items;
 
 /// Rows written in one batch, in bytes: large enough to be fast, small beside a memtable.
@@ -61,7 +62,14 @@ fn load(
     partition: &Partition,
     fold: &mut dyn FnMut(&RunKey, Items) -> Result<Summary, Error>,
 ) -> Result<(), Error> {
-    let mut target = Target { partition, fold, seq: 0, batch: Batch::default(), run: None };
+    let mut target = Target {
+        partition,
+        fold,
+        seq: 0,
+        batch: Batch::default(),
+        tallies: Tallies::default(),
+        run: None,
+    };
     meta::put(&mut target.batch, Meta { applied: 0, loading: true });
     target.commit()?;
     while let Some(piece) = blobs.next()? {
@@ -97,6 +105,7 @@ struct Target<'a> {
     fold: &'a mut dyn FnMut(&RunKey, Items) -> Result<Summary, Error>,
     seq: u64,
     batch: Batch,
+    tallies: Tallies,
     run: Option<Run>,
 }
 
@@ -159,6 +168,8 @@ impl Target<'_> {
         }
         commit::add_run(&mut self.batch, run.address, &summary);
         summary::put(&mut self.batch, run.address, &summary)?;
+        let (rows, counted) = (self.partition.rows(), summary.indexed().counted);
+        self.tallies.note(rows, &summary.key.namespace, None, counted)?;
         commit::write_indexes(&mut self.batch, run.address, Indexed::default(), &summary)?;
         self.commit_if_full()
     }
@@ -169,6 +180,7 @@ impl Target<'_> {
     }
 
     fn end(mut self) -> Result<(), Error> {
+        self.tallies.put(&mut self.batch)?;
         meta::put(&mut self.batch, Meta { applied: self.seq, loading: false });
         self.partition.write(self.seq, self.batch)
     }

@@ -12,11 +12,12 @@ A node is a typed function; a worker serves it, and flows call it::
 from ._client import Client, Error, Run, RunFailed, Update
 from ._context import Attempt, Context
 from ._failure import Failure
-from ._node import Effects, Node, Tunable, node
+from ._node import Circuit, Effects, Node, Tunable, node
 from ._worker import run_worker, serve
 
 __all__ = [
     "Attempt",
+    "Circuit",
     "Client",
     "Context",
     "Effects",

@@ -38,6 +38,15 @@ class Tunable:
     default: Any = None
 
 
+@dataclass(frozen=True)
+class Circuit:
+    """So many failed attempts within so long a time, and nothing is called for so long."""
+
+    failures: int
+    within_sec: int
+    open_sec: int
+
+
 class Node(Generic[P, R]):
     """A function and its manifest. Called like the function it was made of."""
 
@@ -97,6 +106,8 @@ def node(
     heartbeat_sec: float = _HEARTBEAT_SEC,
     retries: Sequence[float] | None = None,
     idempotency: str | None = None,
+    rate: str | None = None,
+    circuit: Circuit | None = None,
     metrics: Sequence[str] = (),
     tunables: Sequence[Tunable] = (),
     alternatives: Sequence[str] = (),
@@ -110,7 +121,8 @@ def node(
 
     ``effects`` says what a call does to the world: ``pure``, ``reads``, ``idempotent`` (once for one
     ``context.attempt.idempotency_key``) or ``unsafe``, which is assumed if nothing is said. ``retries`` are the pauses
-    before further attempts, in seconds. Errors are ``TypeError`` and ``ValueError``.
+    before further attempts, in seconds. ``rate`` says how often it is called, by all runs together: ``10/s``;
+    ``circuit`` when it is not called for a while, because its calls fail anyway. Errors are ``TypeError`` and ``ValueError``.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(f"name {name!r}: use letters, digits, `_`, `-` and `.`, for example `text.upper`")
@@ -126,6 +138,14 @@ def node(
             policies["retries"] = list(retries)
         if idempotency is not None:
             policies["idempotency"] = idempotency
+        if rate is not None:
+            policies["rate"] = rate
+        if circuit is not None:
+            policies["circuit"] = {
+                "failures": circuit.failures,
+                "withinSec": circuit.within_sec,
+                "openSec": circuit.open_sec,
+            }
         manifest: dict[str, Json] = {
             "name": name,
             "version": version,

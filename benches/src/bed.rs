@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reflux_core::RunId;
-use reflux_engine::{Engine, Options, Spec, StartFlow, WhenClosed, WhenOpen};
+use reflux_core::{RunId, RunKey};
+use reflux_engine::{Engine, Options, Redriving, Spec, StartFlow, WhenClosed, WhenOpen};
+use reflux_flow::redrive::Plan;
 use reflux_flow::{Bundle, payload};
 use reflux_sdk::{Call, Catalogue, Context, Manifest, Node};
 use reflux_server::catalogue::Nodes;
@@ -177,6 +178,25 @@ impl Bench {
             when_closed: WhenClosed::Allow,
             identity: "bench".into(),
         }
+    }
+
+    /// Starts a run and waits until its end is durable.
+    pub fn finish(&self, flow: &Compiled, id: String, input: &Value) -> RunKey {
+        let start = self.start(flow, id, input);
+        let key = RunKey {
+            namespace: start.namespace.clone(),
+            workflow_id: start.workflow_id.clone(),
+            run_id: start.run_id,
+        };
+        let mut watch = self.engine.watch(&key);
+        self.engine.start(start).expect("it starts");
+        while watch.blocking_recv().expect("it is told of the end").closed.is_none() {}
+        key
+    }
+
+    /// What a re-drive of a run would do.
+    pub fn plan(&self, base: &RunKey, wanted: &Redriving) -> Plan {
+        self.engine.plan_redrive(base, wanted, &*self.host).expect("it can be re-driven")
     }
 
     pub fn close(self) {

@@ -9,6 +9,7 @@ mod bed;
 mod command;
 mod fan_out;
 mod long;
+mod redrive;
 mod replay;
 mod service;
 mod sleepers;
@@ -31,9 +32,11 @@ const BENCHES: &[Bench] = &[
     ("appenders", appenders::run),
     ("replay", replay::run),
     ("state", replay::state),
+    ("plan", redrive::plan),
     ("long", long::run),
     ("temporal", service::temporal),
     ("flows", service::flows),
+    ("steer", service::steer),
     ("webhook", service::webhook),
 ];
 

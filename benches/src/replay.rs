@@ -3,32 +3,27 @@
 use std::time::Instant;
 
 use prost::Message as _;
-use reflux_core::{Item, RunKey};
+use reflux_core::Item;
 use reflux_proto::reflux::v1 as wire;
 use serde_json::json;
 
-use crate::bed::{Bed, Bench, Figure, chain, millis, percentile};
-use crate::fan_out::for_each;
+use crate::bed::{Bed, Bench, Figure, chain, compile, millis, percentile};
 
 const LENGTH: usize = 2_000;
 const TIMES: usize = 50;
-/// Each costs three events of the 51,200 that a history may have.
+/// Each costs three events of the 51,200 that a history may have: as many as one list may have, and
+/// the rest.
 const ITEMS: usize = 15_000;
+const MORE: usize = 1_700;
+/// The event whose state is asked for.
+const AT: i64 = 49_000;
 
 /// Events in a second: decoded, applied, and observed by the flow.
 pub fn run(bed: &Bed) -> Vec<Figure> {
     let place = bed.place();
     let bench = Bench::open(place.path());
     let flow = chain(LENGTH);
-    let start = bench.start(&flow, "history".to_owned(), &json!({ "n": 1 }));
-    let key = RunKey {
-        namespace: start.namespace.clone(),
-        workflow_id: start.workflow_id.clone(),
-        run_id: start.run_id,
-    };
-    let mut watch = bench.engine.watch(&key);
-    bench.engine.start(start).expect("it starts");
-    while watch.blocking_recv().expect("it is told of the end").closed.is_none() {}
+    let key = bench.finish(&flow, "history".to_owned(), &json!({ "n": 1 }));
     let items = bench.engine.items(&key).expect("its items");
     bench.close();
 
@@ -80,21 +75,23 @@ pub fn run(bed: &Bed) -> Vec<Figure> {
     ]
 }
 
-/// The state of a run with as many events as a history may have.
+/// The state at an event of a run with as many events as a history may have.
 pub fn state(bed: &Bed) -> Vec<Figure> {
     let place = bed.place();
     let bench = Bench::open(place.path());
-    let flow = for_each(64);
-    let list: Vec<usize> = (0..ITEMS).collect();
-    let start = bench.start(&flow, "state".to_owned(), &json!({ "list": list }));
-    let key = RunKey {
-        namespace: start.namespace.clone(),
-        workflow_id: start.workflow_id.clone(),
-        run_id: start.run_id,
+    let each = |id: &str, needs: &[&str], list: &str| {
+        json!({
+            "id": id, "needs": needs, "node": "bench.noop", "with": { "n": "{{ item }}" },
+            "for_each": { "items": format!("{{{{ input.{list} }}}}"), "concurrency": 64 },
+        })
     };
-    let mut watch = bench.engine.watch(&key);
-    bench.engine.start(start).expect("it starts");
-    while watch.blocking_recv().expect("it is told of the end").closed.is_none() {}
+    let flow = compile(&json!({
+        "name": "twice", "input": { "list": "array", "more": "array" },
+        "steps": [each("first", &[], "list"), each("second", &["first"], "more")],
+    }));
+    let list = |length: usize| (0..length).collect::<Vec<_>>();
+    let input = json!({ "list": list(ITEMS), "more": list(MORE) });
+    let key = bench.finish(&flow, "state".to_owned(), &input);
     let bundle =
         std::sync::Arc::new(reflux_flow::Bundle::from_bytes(&flow.spec.bytes).expect("a bundle"));
     let mut took: Vec<f64> = (0..11)
@@ -103,15 +100,22 @@ pub fn state(bed: &Bed) -> Vec<Figure> {
             let items = bench.engine.items(&key).expect("its items");
             let bundles = |_: &reflux_core::Payload| Some(bundle.clone());
             let view = reflux_flow::replay::View::default();
-            let state = reflux_flow::replay::state_at(key.clone(), &items, &bundles, None, view);
-            assert!(state.expect("it folds").event > 45_000);
+            let at = Some(reflux_core::EventId(AT));
+            let state = reflux_flow::replay::state_at(key.clone(), &items, &bundles, at, view);
+            assert_eq!(state.expect("it folds").event, AT);
             millis(started.elapsed())
         })
         .collect();
+    let events = bench.engine.items(&key).expect("its items");
+    let events = events.iter().filter(|item| matches!(item, Item::Event(_))).count();
     bench.close();
     vec![
-        Figure::new("the state of a run of 45,000 events, p50", percentile(&mut took, 50), "ms")
-            .bar(200.0, 400.0)
-            .note("read from the store, decoded, folded"),
+        Figure::new(
+            "the state at an event of a run of 50,000, p50",
+            percentile(&mut took, 50),
+            "ms",
+        )
+        .bar(200.0, 500.0)
+        .note(format!("event {AT} of {events}: read from the store, decoded, folded")),
     ]
 }

@@ -52,7 +52,7 @@ fn run_for(
                 let mut done = 0;
                 while Instant::now() < until {
                     let n = next.fetch_add(1, Ordering::Relaxed);
-                    one(&bench, &flow, n);
+                    bench.finish(&flow, format!("run-{n}"), &serde_json::json!({ "n": n }));
                     done += 1;
                 }
                 done
@@ -60,19 +60,6 @@ fn run_for(
         })
         .collect();
     threads.into_iter().map(|thread| thread.join().expect("a client")).sum()
-}
-
-/// Starts one run and waits until its end is durable.
-fn one(bench: &Bench, flow: &crate::bed::Compiled, n: usize) {
-    let start = bench.start(flow, format!("run-{n}"), &serde_json::json!({ "n": n }));
-    let key = reflux_core::RunKey {
-        namespace: start.namespace.clone(),
-        workflow_id: start.workflow_id.clone(),
-        run_id: start.run_id,
-    };
-    let mut watch = bench.engine.watch(&key);
-    bench.engine.start(start).expect("it starts");
-    while watch.blocking_recv().expect("it is told of the end").closed.is_none() {}
 }
 
 /// One run of a hundred steps with nothing beside it: what one step takes.
@@ -84,7 +71,7 @@ pub fn alone(bed: &Bed) -> Vec<Figure> {
     let mut times: Vec<f64> = (0..30)
         .map(|n| {
             let started = Instant::now();
-            one(&bench, &flow, n);
+            bench.finish(&flow, format!("run-{n}"), &serde_json::json!({ "n": n }));
             millis(started.elapsed()) / LENGTH as f64
         })
         .collect();

@@ -74,6 +74,11 @@ impl Golden {
         }
     }
 
+    /// One of its files.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// Plays the script.
     ///
     /// # Errors

@@ -168,6 +168,8 @@ impl Line {
         self.put_some("timeout", timeout.map(seconds));
         self.put_some("total_timeout", e.schedule_to_close.map(seconds));
         self.put_some("heartbeat", e.heartbeat.map(seconds));
+        let others = payload::alternatives(&e.header);
+        self.put_some("alternatives", (!others.is_empty()).then(|| json!(others)));
         let effects = e.effects.filter(|effects| *effects != EffectClass::Idempotent);
         self.put_some("effects", effects.map(EffectClass::as_str));
     }

@@ -9,6 +9,8 @@ use reflux_core::{
     Kind, Limits, Local, Payloads, Run, RunId, RunKey, Start, Suspend, Timestamp, Worker, apply,
     decide, json_payload,
 };
+use reflux_flow::alternatives::Wanted;
+use reflux_flow::canonical::node_text;
 use reflux_flow::graph::NodeRef;
 use reflux_flow::schedule::{self, Subject};
 use reflux_flow::{Advance, Bundle, Decider, NodePolicy, Policies, Steer, advance, payload};
@@ -256,7 +258,7 @@ impl World {
 }
 
 /// The nodes of every world: any name is known, except `missing.*`. `unsafe.*` must not run
-/// twice, `remote.*` are served by a worker of its own.
+/// twice, `remote.*` are served by a worker of its own. `x.strong` and `x.last` can do what `x.weak` does.
 pub struct Nodes;
 
 impl Policies for Nodes {
@@ -270,6 +272,18 @@ impl Policies for Nodes {
             heartbeat: None,
             effects: if family == "unsafe" { EffectClass::Unsafe } else { EffectClass::Idempotent },
         })
+    }
+
+    fn alternatives(&self, wanted: &Wanted<'_>) -> Vec<String> {
+        let (family, action) = wanted.node.name.split_once('.').unwrap_or_default();
+        match wanted.among {
+            None if action == "weak" => vec![format!("{family}.strong"), format!("{family}.last")],
+            None => Vec::new(),
+            Some(nodes) => {
+                let known = nodes.iter().filter(|node| self.policy(node, &Value::Null).is_some());
+                known.map(node_text).collect()
+            }
+        }
     }
 }
 

@@ -262,6 +262,28 @@ fn another_definition_is_compared_with_the_record_and_not_with_its_own() {
 }
 
 #[test]
+fn a_kept_result_stands_only_for_the_call_that_it_is_of() {
+    let (golden, world) = golden("57-kept-with-its-version");
+    assert_eq!(verified(&world.items, world.bundle()).divergence, None);
+
+    let text = std::fs::read_to_string(golden.file("flow.yaml")).unwrap();
+    let other = text.replace("{{ input.order }}", "{{ input.order }}!");
+    assert_ne!(text, other);
+    let found = divergence(&world.items, &bundle_of(&other));
+    assert_eq!((found.event, &found.recorded.unwrap()["name"]), (2, &json!("reflux.reuse")));
+    let decided = found.decided.unwrap();
+    assert_eq!(decided["type"], "ActivityTaskScheduled");
+    assert_eq!(
+        (&decided["activation"], &decided["input"]["order"]),
+        (&json!("price"), &json!("o1!"))
+    );
+
+    // Records of before the version was noted are taken at their word.
+    let (_, old) = self::golden("50-re-drive");
+    assert_eq!(verified(&old.items, &bundle_of(&other)).divergence, None);
+}
+
+#[test]
 fn what_would_have_been_decided_earlier_is_named_where_it_was_due() {
     let text = "name: f\nsteps:\n  - { id: a, for_each: { items: [1, 2, 3], concurrency: 1 }, node: test.a, with: { x: '{{ item }}' } }\n";
     let mut world = World::new((*bundle_of(text)).clone());

@@ -358,3 +358,80 @@ fn a_run_that_is_ending_is_not_changed() {
     bench.act(json!({ "cancel": { "reason": "enough" } }));
     bench.refuses(json!({ "ops": [{ "remove": "c" }] }), "is ending");
 }
+
+const WEAK: &str = "
+  - {id: a, node: fx.weak, alternatives: auto}
+  - {id: b, node: n.b, with: {x: '{{ steps.a.output.of }}'}}
+";
+
+impl Bench {
+    fn fail(&mut self, activity: &str) -> &mut Self {
+        let fail = json!({ "activity": activity, "error": "Io: down", "last": true });
+        self.act(json!({ "fail": fail }))
+    }
+
+    /// The nodes that were called, in order.
+    fn called(&self, expected: &[&str]) -> &Self {
+        let called = self.0.items.iter().filter_map(|item| match item {
+            Item::Event(Event { kind: Kind::ActivityScheduled(what), .. }) => {
+                Some(what.activity_type.to_string())
+            }
+            _ => None,
+        });
+        assert_eq!(called.collect::<Vec<_>>(), expected);
+        self
+    }
+
+    fn revision(&self) -> u64 {
+        self.0.live.decider.as_ref().and_then(|it| it.progress()).unwrap().revision()
+    }
+}
+
+#[test]
+fn each_alternative_is_tried_once_and_then_the_failure_stands() {
+    let mut bench = Bench::of(WEAK);
+    bench.fail("a").fail("a").stands("running: a running, b unreached");
+    bench.fail("a").stands("failed: a failed, b unreached");
+    bench.called(&["fx.weak", "fx.strong", "fx.last"]);
+    assert_eq!(bench.revision(), 2);
+}
+
+#[test]
+fn a_paused_run_gives_a_failed_step_to_another_node_when_it_goes_on() {
+    let mut bench = Bench::of(WEAK);
+    bench.pause().fail("a").stands("paused: a running, b unreached").called(&["fx.weak"]);
+    bench.resume().done("a").done("b").stands("completed: a succeeded, b succeeded");
+    bench.called(&["fx.weak", "fx.strong", "n.b"]);
+}
+
+#[test]
+fn what_an_operator_does_with_a_step_whose_node_failed_counts() {
+    let mut bench = Bench::of(WEAK);
+    bench.pause().fail("a");
+    bench.mutate(json!([{ "set": { "step": "a", "path": "/node", "value": "n.other" } }]));
+    bench.resume().called(&["fx.weak", "n.other"]);
+    assert_eq!(bench.revision(), 1);
+
+    let mut bench = Bench::of(WEAK);
+    bench.pause().fail("a");
+    bench.mutate(json!([{ "replace": { "id": "b", "node": "n.b" } }, { "remove": "a" }]));
+    bench.resume().done("b").stands("completed: b succeeded").called(&["fx.weak", "n.b"]);
+
+    let mut bench = Bench::of(WEAK);
+    bench.pause().fail("a");
+    bench.act(json!({ "cancel": { "reason": "enough" } }));
+    bench.stands("canceled: a left, b unreached").called(&["fx.weak"]);
+}
+
+#[test]
+fn an_operator_asks_for_the_next_alternative_without_naming_it() {
+    let mut bench = Bench::of(WEAK);
+    bench.mutate(json!([{ "alternative": "a" }]));
+    bench.act(json!({ "stopped": { "activity": "a" } }));
+    bench.called(&["fx.weak", "fx.strong"]);
+    // The ones behind it are left for the case that it fails.
+    bench.fail("a").called(&["fx.weak", "fx.strong", "fx.last"]);
+    bench.refuses(json!({ "ops": [{ "alternative": "a" }] }), "nothing can take the place");
+    bench.refuses(json!({ "ops": [{ "alternative": "q" }] }), "unknown step `q`");
+    bench.done("a").done("b").stands("completed: a succeeded, b succeeded");
+}

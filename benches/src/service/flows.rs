@@ -94,12 +94,12 @@ impl Caller {
     }
 }
 
-fn key(served: &Served) -> MetadataValue<Ascii> {
+pub fn key(served: &Served) -> MetadataValue<Ascii> {
     let token = std::fs::read_to_string(served.project().join(".reflux/token")).expect("a token");
     format!("Bearer {}", token.trim()).parse().expect("a token is ASCII")
 }
 
-fn with<T>(key: &MetadataValue<Ascii>, message: T) -> Request<T> {
+pub fn with<T>(key: &MetadataValue<Ascii>, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", key.clone());
     request

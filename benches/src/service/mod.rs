@@ -6,6 +6,7 @@ mod flows;
 mod http;
 mod load;
 mod runs;
+mod steer;
 mod temporal;
 mod webhook;
 
@@ -35,6 +36,12 @@ pub fn temporal(bed: &Bed) -> Vec<Figure> {
 pub fn flows(bed: &Bed) -> Vec<Figure> {
     let served = Served::start(bed);
     served.block_on(flows::remote(&served))
+}
+
+/// Figures of operators' calls, over our own API.
+pub fn steer(bed: &Bed) -> Vec<Figure> {
+    let served = Served::start(bed);
+    served.block_on(steer::run(&served))
 }
 
 /// Figures of webhooks, over HTTP.

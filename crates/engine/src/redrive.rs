@@ -17,7 +17,8 @@ use reflux_core::{
 };
 use reflux_flow::input::check_input;
 use reflux_flow::redrive::{Base, Dry, Plan, Redrive, Refused, Scope};
-use reflux_flow::{Bundle, Policies, payload};
+use reflux_flow::steer::check_new_nodes;
+use reflux_flow::{Bundle, Patch, Policies, payload};
 use reflux_store::Summary;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -43,6 +44,8 @@ pub struct Redriving {
     pub scope: Scope,
     /// The definition: which flow of the bundle; `None` is the one that the base has now.
     pub definition: Option<(Arc<str>, Spec)>,
+    /// A change of the definition that the base has now.
+    pub patch: Option<Patch>,
     /// Fields of the input that are other than in the base.
     pub input: Map<String, Value>,
     /// Outputs that are given instead of calling anything, by activation.
@@ -241,7 +244,7 @@ impl Engine {
         }
         let now = thread::now();
         let (base, items) = self.read_base(row)?;
-        let (flow, spec, bundle) = definition(&base, row, wanted)?;
+        let (flow, spec, bundle) = definition(&base, row, wanted, nodes)?;
         let next = bundle.flows.get(&*flow).cloned().ok_or_else(|| {
             Error::Invalid(format!(
                 "the definition has no flow `{flow}`; give the one that it is for"
@@ -261,6 +264,7 @@ impl Engine {
         for (id, child) in base.children(&wanted.scope).map_err(invalid)? {
             if let Some((child_base, again)) = self.child(&child, &redrive, 1)? {
                 nested.push((id.clone(), child_base));
+                let again = if wanted.without_signals { again.without_signals() } else { again };
                 redrive.memo.children.insert(id, again);
             }
         }
@@ -376,13 +380,23 @@ fn definition(
     base: &Base,
     row: &Summary,
     wanted: &Redriving,
+    nodes: &dyn Policies,
 ) -> Result<(Arc<str>, Spec, Arc<Bundle>), Error> {
     if let Some((flow, spec)) = &wanted.definition {
         let bundle = Bundle::from_bytes(&spec.bytes)
             .map_err(|_| Error::Invalid("the definition cannot be read".into()))?;
         return Ok((flow.clone(), spec.clone(), Arc::new(bundle)));
     }
-    let bundle = base.definition();
+    let mut bundle = base.definition();
+    if let Some(patch) = &wanted.patch {
+        let refused = |refused: reflux_flow::Refused| Error::Invalid(refused.to_string());
+        let flow = &*row.workflow_type;
+        let now = patch.apply_to(&bundle, flow, base.progress.revision()).map_err(refused)?;
+        if let (Some(was), Some(now)) = (bundle.flows.get(flow), now.flows.get(flow)) {
+            check_new_nodes(was, now, nodes).map_err(refused)?;
+        }
+        bundle = now;
+    }
     let bytes = bundle.to_bytes();
     let spec = Spec { digest: *blake3::hash(&bytes).as_bytes(), bytes: bytes.into() };
     Ok((row.workflow_type.clone(), spec, Arc::new(bundle)))

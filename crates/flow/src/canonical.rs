@@ -10,7 +10,8 @@ use crate::diagnostic::Diagnostic;
 use crate::duration::format_duration;
 use crate::expr::Expr;
 use crate::graph::{
-    Action, Compensation, Flow, ForEach, Join, NodeRef, Parameter, Retry, Rule, Step, StepId, Wait,
+    Action, Alternatives, Compensation, Flow, ForEach, Join, NodeRef, Parameter, Retry, Rule, Step,
+    StepId, Wait,
 };
 use crate::syntax::parse_value;
 
@@ -120,6 +121,7 @@ pub(crate) fn step(step: &Step) -> Value {
     optional("total_timeout", step.total_timeout.map(|d| json!(format_duration(d))));
     optional("heartbeat", step.heartbeat_timeout.map(|d| json!(format_duration(d))));
     optional("queue", step.task_queue.as_ref().map(|q| json!(q)));
+    optional("alternatives", step.alternatives.as_ref().map(alternatives));
     optional("compensate", step.compensate.as_ref().map(compensate));
     Value::Object(map)
 }
@@ -172,6 +174,13 @@ fn retry(retry: &Retry) -> Value {
             "coefficient": coefficient,
             "maximum": format_duration(*maximum),
         }),
+    }
+}
+
+fn alternatives(alternatives: &Alternatives) -> Value {
+    match alternatives {
+        Alternatives::Auto => json!("auto"),
+        Alternatives::Listed(nodes) => nodes.iter().map(|node| json!(node_text(node))).collect(),
     }
 }
 

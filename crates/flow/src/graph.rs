@@ -122,6 +122,16 @@ pub enum ParameterKind {
     Any,
 }
 
+impl ParameterKind {
+    /// Whether a value of another kind can be one of this.
+    pub fn takes(self, other: Self) -> bool {
+        self == other
+            || self == Self::Any
+            || other == Self::Any
+            || (self == Self::Number && other == Self::Integer)
+    }
+}
+
 /// One step of a flow.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
@@ -156,6 +166,8 @@ pub struct Step {
     pub heartbeat_timeout: Option<Duration>,
     /// Task queue whose workers serve the node; `None`: where the node is registered.
     pub task_queue: Option<String>,
+    /// Which nodes take the place of the step's when that has failed for good.
+    pub alternatives: Option<Alternatives>,
     /// What takes the step back when the run fails or is cancelled after it succeeded.
     pub compensate: Option<Compensation>,
     /// Declared outputs.
@@ -265,6 +277,15 @@ pub enum Retry {
         /// Longest wait.
         maximum: Duration,
     },
+}
+
+/// Which nodes take the place of a step's when that has failed for good, each of them once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Alternatives {
+    /// Those that its manifest names, then those whose manifests name it.
+    Auto,
+    /// These, in order.
+    Listed(Vec<NodeRef>),
 }
 
 /// The call that takes a step back.

@@ -9,6 +9,7 @@
 //! Pure: no files, no clock, no randomness, no threads. Knows nothing of storage or servers.
 
 pub mod advance;
+pub mod alternatives;
 pub mod bundle;
 pub mod canonical;
 mod decider;

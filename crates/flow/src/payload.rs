@@ -16,6 +16,8 @@ use crate::template::{Rendered, SecretSlot};
 
 /// Header field of a scheduled step: the exact version of its node.
 pub const NODE_VERSION: &str = "reflux.node_version";
+/// Header field of a scheduled step: the nodes that may take the place of its node, as JSON.
+pub const ALTERNATIVES: &str = "reflux.alternatives";
 /// Payload metadata: where secrets go into the value, as JSON.
 pub const SECRETS: &str = "reflux.secrets";
 /// Payload metadata of a run's result: `failed` when a failure was handled on the way.
@@ -160,9 +162,21 @@ pub fn node_version(header: &Header) -> std::sync::Arc<str> {
     version.map_or("", |payload| std::str::from_utf8(&payload.data).unwrap_or("")).into()
 }
 
-pub(crate) fn node_header(version: &str) -> Header {
+/// The nodes that may take the place of the node of a scheduled step, in order.
+pub fn alternatives(header: &Header) -> Vec<String> {
+    let nodes = header.fields.get(ALTERNATIVES);
+    nodes.and_then(|payload| serde_json::from_slice(&payload.data).ok()).unwrap_or_default()
+}
+
+/// The header of a scheduled step.
+pub(crate) fn node_header(version: &str, alternatives: &[String]) -> Header {
     let version = payload(Bytes::copy_from_slice(version.as_bytes()));
-    Header { fields: BTreeMap::from([(NODE_VERSION.to_owned(), version)]) }
+    let mut fields = BTreeMap::from([(NODE_VERSION.to_owned(), version)]);
+    if !alternatives.is_empty() {
+        let nodes = serde_json::to_vec(alternatives).unwrap_or_default();
+        fields.insert(ALTERNATIVES.to_owned(), payload(nodes));
+    }
+    Header { fields }
 }
 
 pub(crate) fn retry(retry: &Retry) -> CoreRetry {

@@ -233,7 +233,7 @@ fn json_has_its_stable_fields() {
     let story = project.run(&["show", "--json"]).json();
     assert_eq!(
         names(&story),
-        "workflow_id run_id flow status handled_failure started closed paused cancel_requested input output error steps waits_for"
+        "workflow_id run_id flow status handled_failure started closed paused cancel_requested input output error steps waits_for revision"
     );
     assert_eq!(names(&story["steps"][0]), "id node status reason visits items");
     let visit = &story["steps"][0]["visits"][0];

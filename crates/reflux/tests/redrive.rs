@@ -107,6 +107,26 @@ fn a_plan_is_a_table_for_people() {
 }
 
 #[test]
+fn a_patch_stands_for_the_definition_that_it_makes() {
+    let (project, server) = world();
+    project.write("flows/chain.yaml", &chain(&server.url, "/broken"));
+    project.run(&["run", "chain"]).with_code(1);
+    let set = json!({"step": "s12", "path": "/with/url", "value": format!("{}/s12", server.url)});
+    let patch = json!({"revision": 0, "reason": "mended", "ops": [{"set": set}]});
+    project.write("patch.yaml", &patch.to_string());
+
+    let replayed = project.run(&["replay", "last", "--with", "patch.yaml"]).with_code(1);
+    assert!(replayed.stdout.contains("ActivityTaskScheduled of `s12`"), "{replayed:?}");
+    let plan = project.run(&["redrive", "last", "--with", "patch.yaml", "--plan"]).with_code(0);
+    assert!(plan.stderr.contains("11 kept, 9 to run"), "{}", plan.stderr);
+    let args = ["redrive", "last", "--with", "patch.yaml", "--allow-unsafe", "s12", "--json"];
+    let gave = project.run(&args).with_code(0).json();
+    assert_eq!((&gave["output"], times(&server, "/s11")), (&json!(20), 1), "{gave:#}");
+    let shown = project.run(&["show", "last"]).with_code(0).stdout;
+    assert!(shown.contains(": mended"), "{shown}");
+}
+
+#[test]
 fn a_step_is_repeated_with_an_edited_output_of_another() {
     let (project, server) = world();
     project.write("flows/chain.yaml", &chain(&server.url, "/s12"));

@@ -104,7 +104,7 @@ impl Nodes {
         })
     }
 
-    fn get(&self, node: &NodeRef) -> Option<&Arc<dyn Node>> {
+    pub(crate) fn get(&self, node: &NodeRef) -> Option<&Arc<dyn Node>> {
         self.by_name(&node.name, node.version.as_deref())
     }
 
@@ -173,7 +173,7 @@ fn retry(manifest: &Manifest, effects: Effects, by_worker: bool) -> Option<Retry
 }
 
 /// The fields of a schema; `None` when it has none and so takes anything.
-fn properties(schema: &Schema) -> Option<Vec<Property>> {
+pub(crate) fn properties(schema: &Schema) -> Option<Vec<Property>> {
     let open = schema.json().get("additionalProperties").is_some_and(|more| more != false);
     let properties: Vec<Property> = schema
         .properties()

@@ -19,6 +19,7 @@ use std::time::Duration;
 use reflux_core::{Command, EventId, RunKey};
 use reflux_engine::{Ask, Attempt, Engine, Gates, Lane, Recovered, Request, no_reply};
 use reflux_flow::advance::NodePolicy;
+use reflux_flow::alternatives::Wanted;
 use reflux_flow::graph::NodeRef;
 use reflux_sdk::Context;
 use serde_json::Value;
@@ -229,6 +230,10 @@ impl reflux_flow::Policies for LocalHost {
             return Some(Redriver::policy());
         }
         self.nodes().policy(node, input)
+    }
+
+    fn alternatives(&self, wanted: &Wanted<'_>) -> Vec<String> {
+        self.nodes().alternatives(wanted)
     }
 }
 

@@ -12,6 +12,7 @@
 //! engine's).
 
 pub mod access;
+pub mod alternatives;
 pub mod api;
 pub mod bulk;
 pub mod catalogue;

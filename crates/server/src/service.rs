@@ -36,16 +36,17 @@ const FIND_PAGES_MAX: usize = 100;
 /// Shortest beginning of a run id.
 const PREFIX_CHARS_MIN: usize = 4;
 
-/// Answers requests.
+/// Answers requests, in somebody's name. Cheap to clone.
+#[derive(Clone)]
 pub struct Service {
     engine: Engine,
     host: Arc<LocalHost>,
     project: Project,
     identity: Arc<str>,
-    triggers: Triggers,
-    serves: OnceLock<Addresses>,
+    triggers: Arc<Triggers>,
+    serves: Arc<OnceLock<Addresses>>,
     /// Of the files that nodes and secrets were last read from.
-    stamp: Mutex<Option<Stamp>>,
+    stamp: Arc<Mutex<Option<Stamp>>>,
 }
 
 /// Takes answers; `false` when nobody listens any more.
@@ -58,15 +59,22 @@ impl Service {
         let identity: Arc<str> = user.into();
         let triggers =
             Triggers::new(engine.clone(), host.clone(), project.clone(), identity.clone());
+        let triggers = Arc::new(triggers);
         Self {
             engine,
             host,
             project,
             identity,
             triggers,
-            serves: OnceLock::new(),
-            stamp: Mutex::default(),
+            serves: Arc::default(),
+            stamp: Arc::default(),
         }
+    }
+
+    /// The same in the name of a caller: what is recorded says who wanted it.
+    #[must_use]
+    pub fn acting_for(&self, caller: &Arc<str>) -> Self {
+        Self { identity: caller.clone(), ..self.clone() }
     }
 
     /// The engine.

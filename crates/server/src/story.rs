@@ -56,6 +56,8 @@ pub struct Story {
     pub steps: Vec<StepStory>,
     /// What it waits for; empty when it is closed.
     pub waits_for: Vec<WaitsFor>,
+    /// How often its graph was changed since it began: what a patch for it names.
+    pub revision: u64,
     /// What it is a re-drive of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redriven_from: Option<RedrivenFrom>,

@@ -8,6 +8,7 @@
 //! execution whose decider happens to be in the partition. The loop ends when nothing more can be
 //! decided, or when the record is full: then the run goes on in the next one.
 
+mod alternative;
 mod close;
 mod next;
 mod reuse;
@@ -22,6 +23,7 @@ use serde_json::Value;
 
 pub(crate) use next::{INPUT_BYTES_MAX, mark};
 
+use crate::alternatives::Wanted;
 use crate::decider::Decider;
 use crate::graph::{NodeRef, Retry};
 use crate::progress::Incoherent;
@@ -32,6 +34,12 @@ pub trait Policies {
     /// How the node is called with that rendered input (secrets are not in it); `None` when no
     /// such node is registered. What a call does may depend on its input: a GET reads, a POST acts.
     fn policy(&self, node: &NodeRef, input: &Value) -> Option<NodePolicy>;
+
+    /// The nodes that can take the place of one, the best first, as flows write them: those whose
+    /// manifests take its input and give what is read of its output.
+    fn alternatives(&self, _: &Wanted<'_>) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// How a node is called.

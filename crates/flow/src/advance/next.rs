@@ -45,6 +45,9 @@ impl Progress {
         if self.is_ending() && !(self.has_starts() && Defect::FailuresStopNothing.is_planted()) {
             return self.next_of_ending(nodes);
         }
+        if let Some(failing) = self.pending_failing() {
+            return self.give_to_another(failing);
+        }
         if let Some((parent, output)) = self.pending_spawn() {
             return vec![spawn(parent, output)];
         }
@@ -235,13 +238,14 @@ impl Progress {
         if let (Some(kept), false) = (self.taken_over(activation, &work), activation.compensates) {
             return kept;
         }
+        let others = self.others(step, activation, node, &input.value, nodes);
         let retry = step.retry.as_ref().or(policy.retry.as_ref());
         Decision::ScheduleActivity(Box::new(ScheduleActivity {
             activity_id: activation.to_string().into(),
             activity_type: node.name.as_str().into(),
             task_queue: step.task_queue.as_deref().map_or(policy.task_queue, Arc::from),
             input: payloads,
-            header: payload::node_header(&policy.version),
+            header: payload::node_header(&policy.version, &others),
             retry: Some(retry.map_or_else(Retry::never, payload::retry)),
             effects: Some(policy.effects),
             start_to_close: Some(step.timeout.or(policy.timeout).unwrap_or(TIMEOUT_DEFAULT)),
@@ -357,7 +361,7 @@ impl Progress {
     }
 
     /// A template with what the step can see.
-    pub(super) fn render(
+    pub(crate) fn render(
         &self,
         step: &StepId,
         template: &Template,

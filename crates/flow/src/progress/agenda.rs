@@ -23,7 +23,8 @@ impl Progress {
     /// Whether something is left to start.
     pub(crate) fn has_starts(&self) -> bool {
         let agenda = &self.agenda;
-        !agenda.spawns.is_empty()
+        !agenda.failing.is_empty()
+            || !agenda.spawns.is_empty()
             || !agenda.routes.is_empty()
             || !agenda.skips.is_empty()
             || !agenda.ready.is_empty()

@@ -1,5 +1,7 @@
 //! Decisions that Temporal has no event for, as markers. Their JSON is durable for ever.
 
+use std::sync::Arc;
+
 use reflux_core::RunId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -138,6 +140,10 @@ pub struct Mutation {
     pub put: Vec<Value>,
     /// Steps that are gone, and items (`step[17]`) that are not to run.
     pub removed: Vec<String>,
+    /// The activation whose failure the run answers with this change of itself; `None` when
+    /// somebody asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<String>,
 }
 
 /// `reflux.breakpoints`.
@@ -183,6 +189,10 @@ pub struct Reuse {
     /// What it was found by; `None` when a person gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,
+    /// The exact version of the node, or of the flow, whose result it is: with it the key can be
+    /// worked out again. `None` when nothing was called, and in records of before it was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Arc<str>>,
     /// Whose it is.
     pub kind: ReuseKind,
 }
@@ -217,6 +227,7 @@ impl Reuse {
             error: kept.error.clone(),
             from: Some(from),
             key: Some(key),
+            version: kept.version.clone(),
             kind: ReuseKind::Reuse,
         }
     }
@@ -228,6 +239,7 @@ impl Reuse {
             error: None,
             from: None,
             key: None,
+            version: None,
             kind: ReuseKind::Override,
         }
     }

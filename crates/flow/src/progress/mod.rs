@@ -10,6 +10,7 @@
 
 mod activation;
 mod agenda;
+mod alternative;
 mod approval;
 mod ledger;
 mod mark;
@@ -26,6 +27,7 @@ use reflux_core::{EventId, Header, RunKey};
 use serde_json::Value;
 
 pub use activation::Activation;
+pub(crate) use alternative::Failing;
 pub use mark::{
     Break, Breakpoints, Fanout, Mark, Mutation, Origin, Reuse, ReuseKind, Route, Skip, Spawn,
     StepFailed, Stepping, WaitFor, When,
@@ -36,6 +38,7 @@ pub(crate) use observe::decides;
 pub(crate) use spawn::spawned_steps;
 pub use step::{Outcome, Phase, StepState};
 
+use crate::alternatives::Readers;
 use crate::graph::{Bundle, Flow, Step, StepId};
 
 /// The signal by which a waiting approval is decided.
@@ -58,6 +61,8 @@ pub struct Progress {
     /// Steps that the flow's own failure handler can reach: their failures are not handed to it
     /// again.
     handlers: BTreeSet<usize>,
+    /// What is read of each step, if one of them has alternatives.
+    readers: Arc<Readers>,
     open: Open,
     agenda: Agenda,
     steering: Steering,
@@ -83,6 +88,8 @@ pub struct Progress {
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Open {
     activities: BTreeMap<EventId, Activation>,
+    /// Who may do the work of an activity if its node fails.
+    others: BTreeMap<EventId, alternative::Others>,
     children: BTreeMap<EventId, Activation>,
     timers: BTreeMap<Arc<str>, Activation>,
     /// By the name of the signal, first come first served.
@@ -119,6 +126,8 @@ struct Steering {
 struct Agenda {
     /// Timers whose wait ended otherwise.
     stale_timers: BTreeSet<Arc<str>>,
+    /// Steps whose node failed and whose work another one is to do.
+    failing: BTreeMap<StepId, Failing>,
     /// Steps whose output holds steps, with the activation it came from.
     spawns: BTreeMap<String, Arc<Value>>,
     /// Ended visits (step, visit, succeeded) whose rules are to be evaluated.
@@ -150,6 +159,7 @@ impl Progress {
             steps: Vec::with_capacity(flow.steps.len()),
             dependents: Vec::with_capacity(flow.steps.len()),
             handlers: BTreeSet::new(),
+            readers: alternative::readers_of(&flow),
             open: Open::default(),
             agenda: Agenda::default(),
             steering: Steering::default(),

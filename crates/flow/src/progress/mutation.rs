@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::alternative::readers_of;
 use super::mark::Mutation;
 use super::{Activation, Outcome, Phase, Progress, StepState, handler_steps};
 use crate::graph::{Step, StepId};
@@ -113,6 +114,7 @@ impl Progress {
         self.move_agenda(&moved);
         self.connect_all();
         self.handlers = handler_steps(&self.flow);
+        self.readers = readers_of(&self.flow);
         self.forget(&removed);
         for (step, item) in &removed.items {
             self.drop_item(step, *item);
@@ -126,6 +128,9 @@ impl Progress {
         }
         self.steering.gone.extend(removed.steps);
         self.steering.revision = mutation.revision;
+        if let Some(activation) = &mutation.answers {
+            self.goes_on_elsewhere(activation);
+        }
         Ok(())
     }
 
@@ -182,6 +187,7 @@ impl Progress {
         let stays = |activation: &Activation| !removed.ends(activation);
         let open = &mut self.open;
         open.activities.retain(|_, activation| stays(activation));
+        open.others.retain(|event, _| open.activities.contains_key(event));
         open.children.retain(|_, activation| stays(activation));
         open.timers.retain(|_, activation| stays(activation));
         open.approvals.retain(|_, activation| stays(activation));
@@ -190,6 +196,7 @@ impl Progress {
             !waits.is_empty()
         });
         open.restarting.retain(|step| !removed.has(step));
+        self.agenda.failing.retain(|step, _| !removed.has(step));
         let spawned = |parent: &str| Activation::parse(parent);
         self.agenda.spawns.retain(|parent, _| spawned(parent).is_some_and(|it| stays(&it)));
         self.steering.breakpoints.retain(|step| !removed.has(step));

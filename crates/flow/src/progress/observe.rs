@@ -5,6 +5,7 @@ use std::sync::Arc;
 use reflux_core::{Event, Kind, Told, told_child};
 use serde_json::{Value, json};
 
+use super::alternative::Ended;
 use super::{
     APPROVAL_SIGNAL, Activation, Ending, Mark, Phase, Progress, SIGNALS_KEPT_MAX, WaitFor,
 };
@@ -37,6 +38,10 @@ impl Progress {
                 self.spec = payload::sub_flow_header(&started.header);
                 let input = payload::value_of(&started.input);
                 self.start(input.map_err(|error| incoherent(format!("input: {error}")))?);
+                let handed_on = self.redrive().map(|redrive| redrive.memo.signals.clone());
+                for signal in handed_on.unwrap_or_default() {
+                    self.signaled(&signal.name, Arc::new(signal.value));
+                }
             }
             Kind::ActivityScheduled(scheduled) => {
                 let activation = self.known(&scheduled.activity_id).ok_or_else(|| {
@@ -46,28 +51,29 @@ impl Progress {
                 let (name, input) = (&scheduled.activity_type, &scheduled.input);
                 self.note_work(&activation, &Work::Node { name, version: &version, input });
                 self.begin_activation(&activation);
+                self.note_others(event.id, scheduled);
                 self.open.activities.insert(event.id, activation);
             }
             Kind::ActivityCompleted(completed) => {
+                self.open.others.remove(&completed.scheduled);
                 if let Some(activation) = self.open.activities.remove(&completed.scheduled) {
                     let output = payload::value_of(&completed.result);
                     self.end(&activation, output.map_err(|error| bad_output(&error)));
                 }
             }
             Kind::ActivityFailed(failed) => {
-                if let Some(activation) = self.open.activities.remove(&failed.scheduled) {
-                    self.end(&activation, Err(payload::error_of(&failed.failure)));
-                }
+                let error = payload::error_of(&failed.failure);
+                self.call_failed(failed.scheduled, Ended::Failed, error);
             }
             Kind::ActivityTimedOut(timed_out) => {
-                if let Some(activation) = self.open.activities.remove(&timed_out.scheduled) {
-                    self.end(&activation, Err(payload::error_of(&timed_out.failure)));
-                }
+                let error = payload::error_of(&timed_out.failure);
+                self.call_failed(timed_out.scheduled, Ended::TimedOut, error);
             }
             Kind::ActivityCancelRequested(requested) => {
                 self.open.stopping.insert(requested.scheduled);
             }
             Kind::ActivityCanceled(canceled) => {
+                self.open.others.remove(&canceled.scheduled);
                 if let Some(activation) = self.open.activities.remove(&canceled.scheduled) {
                     self.end(&activation, Err(canceled_error()));
                 }

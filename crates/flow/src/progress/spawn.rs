@@ -8,6 +8,7 @@ use super::mark::Spawn;
 use super::{Activation, Outcome, Progress, StepState};
 use crate::diagnostic::Diagnostic;
 use crate::graph::{Rule, Step, StepId};
+use crate::span::Span;
 use crate::syntax;
 
 impl Progress {
@@ -72,7 +73,18 @@ impl Progress {
 /// What is wrong with them.
 pub(crate) fn spawned_steps(steps: &[Value]) -> Result<Vec<Step>, Vec<Diagnostic>> {
     let flow = json!({ "name": "spawned", "steps": steps });
-    Ok(syntax::parse_value(&flow)?.flow.steps)
+    let steps = syntax::parse_value(&flow)?.flow.steps;
+    match steps.iter().find(|step| step.alternatives.is_some()) {
+        None => Ok(steps),
+        Some(step) => Err(vec![Diagnostic::error(
+            "alternatives",
+            format!(
+                "the step `{}` is spawned and so can have no alternatives; spawn a sub-flow whose step has them",
+                step.id
+            ),
+            Span::default(),
+        )]),
+    }
 }
 
 /// Puts a step under its parent: its own id, and what it says of its siblings.

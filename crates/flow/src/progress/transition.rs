@@ -41,6 +41,7 @@ impl Progress {
             return;
         };
         state.phase = Phase::Ready;
+        self.agenda.failing.remove(&step.id);
         // A place where branches meet does nothing: it has ended as soon as it is reached.
         if step.action == Action::Pass && step.when.is_none() && step.for_each.is_none() {
             self.succeed(at, Value::Null);

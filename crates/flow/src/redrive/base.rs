@@ -6,7 +6,7 @@ use std::sync::Arc;
 use reflux_core::{EffectClass, Payloads, RunId, RunKey, Signal, Timestamp};
 use serde_json::Value;
 
-use super::{Kept, Key, Memo, Refused, Remaining, Scope};
+use super::{Kept, Key, Memo, Refused, Remaining, Scope, Untaken};
 use crate::graph::{Action, Bundle, Flow, StepId};
 use crate::name::suggest;
 use crate::progress::{Activation, Progress};
@@ -74,6 +74,8 @@ pub enum PastWork {
     },
     /// It ran a flow.
     Flow {
+        /// Digest of its definition with all that it can call.
+        version: Arc<str>,
         /// Digest of the input.
         input: [u8; 32],
         /// The run, once that is known.
@@ -89,7 +91,21 @@ pub enum PastWork {
     /// It waited for somebody.
     Wait,
     /// It took a result over from an earlier run.
-    Reuse,
+    Reuse {
+        /// The exact version of what had been called, if that was noted.
+        version: Option<Arc<str>>,
+    },
+}
+
+impl PastWork {
+    /// The exact version of what was called, if something was and that was noted.
+    fn version(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Node { version, .. } | Self::Flow { version, .. } => Some(version.clone()),
+            Self::Reuse { version } => version.clone(),
+            Self::Timer { .. } | Self::Wait => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -157,13 +173,17 @@ impl Base {
         Ok(memo)
     }
 
-    /// What the re-drive of a sub-run may take over: what people answered too, because nobody can
-    /// send it the signals of its base.
+    /// What the re-drive of a sub-run may take over: what people answered too, and what they sent
+    /// and nothing had taken, because nobody can send it the signals of its base.
     pub fn memo_of_child(&self, now: Timestamp) -> Memo {
         let (scope, forced) = (Scope::Rest, BTreeSet::new());
+        let untaken = self.signals.iter().filter(|received| received.taken.is_none());
         Memo {
             results: self.results(&scope, &forced, true),
             timers: self.remaining(&scope, &forced, now),
+            signals: untaken
+                .map(|it| Untaken { name: it.signal.name.to_string(), value: it.value.clone() })
+                .collect(),
             ..Memo::default()
         }
     }
@@ -194,9 +214,14 @@ impl Base {
 
     /// What a re-drive without a scope does again.
     pub fn again(&self) -> impl Iterator<Item = &Past> {
-        self.past.iter().filter(|past| {
+        // What began anew, at another node perhaps, counts as it ended.
+        let last: BTreeMap<&str, usize> =
+            self.past.iter().enumerate().map(|(at, past)| (past.id.as_str(), at)).collect();
+        let counts = move |at: usize, past: &Past| last.get(past.id.as_str()) == Some(&at);
+        self.past.iter().enumerate().filter_map(move |(at, past)| {
             let is_done = matches!(past.result, Some(Ok(_)));
-            !is_done || self.taken_back.contains(&past.activation.step)
+            let again = !is_done || self.taken_back.contains(&past.activation.step);
+            (again && counts(at, past)).then_some(past)
         })
     }
 
@@ -225,6 +250,7 @@ impl Base {
             (!long).then_some(Kept {
                 activation: past.id.clone(),
                 key: past.key?,
+                version: past.work.version(),
                 output,
                 error,
                 event: past.ended?,

@@ -3,6 +3,7 @@
 //! Its JSON is durable for ever: fields are only added.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use reflux_core::{HEADER_REDRIVE, Header, Payload, RunId, json_payload};
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,10 @@ pub struct Memo {
     /// Timers that had not fired.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub timers: Vec<Remaining>,
+    /// Signals that nothing had taken, in order: a sub-run begins with them, because nobody sends
+    /// it those of its base.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<Untaken>,
     /// Sub-runs that are re-driven rather than started anew, by activation.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub children: BTreeMap<String, Redrive>,
@@ -63,6 +68,10 @@ pub struct Kept {
     pub activation: String,
     /// What it is found by.
     pub key: Key,
+    /// The exact version of the node, or of the flow, that was called; `None` when none was, and in
+    /// records of before it was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Arc<str>>,
     /// What it gave.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub output: Value,
@@ -84,7 +93,26 @@ pub struct Remaining {
     pub left: u64,
 }
 
+/// A signal that nothing had taken.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Untaken {
+    /// Its name.
+    pub name: String,
+    /// What came with it.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub value: Value,
+}
+
 impl Redrive {
+    /// The same without the signals that sub-runs would begin with.
+    #[must_use]
+    pub fn without_signals(mut self) -> Self {
+        self.memo.signals.clear();
+        let children = std::mem::take(&mut self.memo.children).into_iter();
+        self.memo.children = children.map(|(id, child)| (id, child.without_signals())).collect();
+        self
+    }
+
     /// The header's field.
     pub fn to_payload(&self) -> Payload {
         json_payload(serde_json::to_vec(self).unwrap_or_default())

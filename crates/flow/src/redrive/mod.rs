@@ -22,7 +22,7 @@ mod tests;
 pub use base::{Base, Past, PastWork};
 pub use key::Key;
 pub(crate) use key::{Work, input_digest};
-pub use memo::{Kept, Memo, Redrive, Remaining, base_of};
+pub use memo::{Kept, Memo, Redrive, Remaining, Untaken, base_of};
 pub use plan::{Dry, Plan, Row, Verdict};
 pub use scope::Scope;
 

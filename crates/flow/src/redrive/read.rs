@@ -8,7 +8,7 @@ use reflux_core::{ActivityScheduled, ChildRef, Event, EventId, Kind, RunKey, Sig
 use serde_json::{Value, json};
 
 use super::base::{Base, Past, PastWork, Received};
-use super::{Redrive, Refused, input_digest};
+use super::{Redrive, Refused, Untaken, input_digest};
 use crate::graph::{Action, Bundle};
 use crate::payload;
 use crate::progress::{APPROVAL_SIGNAL, Activation, Mark, Progress, decides};
@@ -65,6 +65,11 @@ impl Base {
             closed: None,
         };
         let mut open = Open::default();
+        let handed_on = base.progress.redrive().map(|redrive| redrive.memo.signals.clone());
+        for Untaken { name, value } in handed_on.unwrap_or_default() {
+            let (name, input) = (name.as_str().into(), payload::of_value(&value));
+            base.received(0, Signal { name, input, ..Signal::default() }, value, &mut open);
+        }
         for event in events {
             base.progress.observe(event).map_err(|error| Refused::new(error.to_string()))?;
             base.times.insert(event.id.0, event.time);
@@ -108,7 +113,9 @@ impl Base {
                 let prefix = format!("{}/", self.progress.key().workflow_id);
                 let id = it.workflow_id.strip_prefix(&*prefix).unwrap_or(id);
                 let input = input_digest(&it.input);
-                let at = self.begin(event.id.0, id, PastWork::Flow { input, run: None });
+                let version = self.progress.flow_version(&it.workflow_type);
+                let work = PastWork::Flow { version, input, run: None };
+                let at = self.begin(event.id.0, id, work);
                 open.children.extend(at.map(|at| (event.id, at)));
             }
             Kind::ChildStarted(it) => self.child_started(&it.child, open),
@@ -125,19 +132,15 @@ impl Base {
             Kind::ChildTimedOut(it) => self.lost(event, &it.child, open),
             Kind::ChildTerminated(it) => self.lost(event, &it.child, open),
             Kind::Signaled(it) => {
-                open.untaken.push_back(self.signals.len());
-                self.signals.push(Received {
-                    event: event.id.0,
-                    value: payload::value_of(&it.input).unwrap_or(Value::Null),
-                    signal: Signal {
-                        name: it.name.clone(),
-                        input: it.input.clone(),
-                        header: it.header.clone(),
-                        identity: it.identity.clone(),
-                        request_id: it.request_id.clone(),
-                    },
-                    taken: None,
-                });
+                let signal = Signal {
+                    name: it.name.clone(),
+                    input: it.input.clone(),
+                    header: it.header.clone(),
+                    identity: it.identity.clone(),
+                    request_id: it.request_id.clone(),
+                };
+                let value = payload::value_of(&it.input).unwrap_or(Value::Null);
+                self.received(event.id.0, signal, value, open);
             }
             Kind::Marker(marker) => {
                 if let Ok(Some(mark)) = Mark::read(&marker.name, payload::marker_json(marker)) {
@@ -158,6 +161,11 @@ impl Base {
         }
     }
 
+    fn received(&mut self, event: i64, signal: Signal, value: Value, open: &mut Open) {
+        open.untaken.push_back(self.signals.len());
+        self.signals.push(Received { event, signal, value, taken: None });
+    }
+
     fn marked(&mut self, event: &Event, mark: Mark, open: &mut Open) {
         match mark {
             Mark::Route(route) if !route.succeeded && !route.to.is_empty() => {
@@ -168,7 +176,8 @@ impl Base {
                 open.waits.extend(at.map(|at| (wait.activation, at)));
             }
             Mark::Reuse(reuse) => {
-                let at = self.begin(event.id.0, &reuse.activation, PastWork::Reuse);
+                let work = PastWork::Reuse { version: reuse.version };
+                let at = self.begin(event.id.0, &reuse.activation, work);
                 self.end(event, at, reuse.error.map_or(Ok(reuse.output), Err));
             }
             Mark::Route(_)

@@ -14,6 +14,7 @@ use crate::advance::{NodePolicy, Policies, advance};
 use crate::decider::Decider;
 use crate::graph::{Bundle, NodeRef};
 use crate::payload;
+use crate::progress::Mark;
 use crate::syntax::parse;
 
 /// 2026-01-01T00:00:00Z.
@@ -480,6 +481,51 @@ fn signals_are_given_again_in_order_but_not_to_a_repeated_wait() {
 }
 
 #[test]
+fn a_sub_run_begins_with_the_signals_that_nothing_had_taken() {
+    let source = "name: f
+steps:
+  - {id: one, wait: {signal: go}}
+  - {id: mid, node: n, needs: [one]}
+  - {id: two, needs: [mid], wait: {signal: go}}
+  - {id: last, node: n, with: {v: '{{ steps.two.output }}'}}
+";
+    let signals = [go(json!(1)), go(json!(2))];
+    let mut base = first_with(source, json!({}), &signals, &fails("mid"), true);
+    // Also when the re-drive did not come to the wait either.
+    for behave in [&fails("mid") as Behaviour<'_>, &echo] {
+        let (pinned, told) = &base;
+        let read = Base::read(key(1), pinned.clone(), &told.events).unwrap();
+        let memo = read.memo_of_child(BEGIN);
+        let names: Vec<&str> = memo.signals.iter().map(|signal| signal.name.as_str()).collect();
+        assert_eq!(names, ["go"]);
+        let redrive = Redrive {
+            of: key(1).run_id,
+            of_workflow: "w".into(),
+            epoch: 1,
+            by: String::new(),
+            reason: String::new(),
+            scope: Scope::Rest,
+            allow_unsafe: Vec::new(),
+            memo,
+        };
+        let mut header = payload::spec_header([2; 32]);
+        header.fields.insert(HEADER_REDRIVE.to_owned(), redrive.to_payload());
+        let start = Start {
+            workflow_type: "f".into(),
+            task_queue: "local".into(),
+            input: read.input.clone(),
+            header,
+            ..Start::default()
+        };
+        base = (pinned.clone(), drive(2, pinned, start, &[], behave, false));
+    }
+    let (_, told) = base;
+    assert_eq!(told.calls, ["mid", "last"]);
+    let view = told.decider.progress().unwrap().step("last").unwrap().view().unwrap().clone();
+    assert_eq!(*view.output, json!({"v": 2}));
+}
+
+#[test]
 fn a_fork_has_the_state_at_its_event() {
     let base = first(CHAIN, json!({"n": 1}), &echo);
     let completed: Vec<i64> = base
@@ -544,7 +590,22 @@ fn a_re_drive_is_re_driven_itself() {
     let (start, bundle, signals, _) = prepare(&base, &Wanted::default()).unwrap();
     let second = drive(2, &bundle, start, &signals, &fails("d"), false);
     assert_eq!(second.calls, ["c", "d"]);
-    assert_eq!(again(&(bundle, second), &Wanted::default(), &echo).calls, ["d"]);
+    let third = again(&(bundle, second), &Wanted::default(), &echo);
+    assert_eq!(third.calls, ["d"]);
+    // What was taken over twice is still of the version that gave it.
+    let marks = third.events.iter().filter_map(|event| match &event.kind {
+        reflux_core::Kind::Marker(marker) => {
+            Mark::read(&marker.name, payload::marker_json(marker)).unwrap()
+        }
+        _ => None,
+    });
+    let versions: Vec<_> = marks
+        .filter_map(|mark| match mark {
+            Mark::Reuse(reuse) => Some((reuse.activation, reuse.version)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(versions, ["a", "b", "c"].map(|id| (id.to_owned(), Some("1".into()))));
 }
 
 #[test]

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use reflux_core::{Decision, Failure, Kind, Payload, Payloads, Target, Told, told_child};
+use reflux_core::{Decision, Failure, Kind, Marker, Payload, Payloads, Target, Told, told_child};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::short::{VALUE_BYTES, short};
 use crate::payload;
-use crate::progress::Activation;
+use crate::progress::{Activation, Reuse};
 
 /// Most differences that are told: the first ones say what is the matter.
 const DIFFERENCES_MAX: usize = 20;
@@ -56,7 +56,8 @@ pub(super) fn agree(kind: &Kind, decision: &Decision) -> bool {
             told_child(e) == Some((told, *initiated))
         }
         (Kind::Paused(e), Decision::Pause { reason }) => e.reason == *reason,
-        // A result that was kept stands for the call: the call itself is what is decided again.
+        // A result that was kept stands for the call, where it was not noted which version of it:
+        // else the same result is what is decided again.
         (Kind::Marker(e), Decision::ScheduleActivity(d)) => {
             reused(e).is_some_and(|activation| activation == *d.activity_id)
         }
@@ -178,7 +179,8 @@ pub(super) fn phrase(facts: &Value) -> String {
         .or_else(|| text("workflow_id"))
         .or_else(|| details.and_then(|mark| mark.get("step")?.as_str()))
         .or_else(|| details.and_then(|mark| mark.get("activation")?.as_str()))
-        .or_else(|| details.and_then(|mark| mark.get("parent")?.as_str()));
+        .or_else(|| details.and_then(|mark| mark.get("parent")?.as_str()))
+        .or_else(|| details.and_then(|mark| mark.get("answers")?.as_str()));
     let of = step.map(|step| format!(" of `{step}`")).unwrap_or_default();
     format!("{kind}{marker}{of}")
 }
@@ -257,12 +259,16 @@ fn typed(name: &str, facts: Value) -> Value {
     Value::Object(all)
 }
 
-/// The activation whose result was taken over.
-fn reused(marker: &reflux_core::Marker) -> Option<String> {
-    let ours = &*marker.name == MARKER_REUSE;
-    let mark: Value = serde_json::from_slice(payload::marker_json(marker)).ok().filter(|_| ours)?;
-    let activation = mark.get("activation")?.as_str()?;
-    Activation::parse(activation).map(|activation| activation.to_string())
+/// The activation whose result was taken over, if the key cannot be worked out again.
+fn reused(marker: &Marker) -> Option<String> {
+    let mark = reuse(marker).filter(|mark| mark.version.is_none())?;
+    Activation::parse(&mark.activation).map(|activation| activation.to_string())
+}
+
+/// The mark of a result that was taken over.
+pub(super) fn reuse(marker: &Marker) -> Option<Reuse> {
+    let is_it = &*marker.name == MARKER_REUSE;
+    is_it.then(|| serde_json::from_slice(payload::marker_json(marker)).ok())?
 }
 
 /// Equal values: the order of keys and the spaces between them say nothing.

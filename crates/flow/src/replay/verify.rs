@@ -7,19 +7,21 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use reflux_core::{Decision, EffectClass, Event, Item, Kind, RunKey, Timestamp};
+use reflux_core::{Decision, EffectClass, Event, Item, Kind, Marker, RunKey, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::facts::{Difference, agree, differences, of_decision, of_event, phrase};
+use super::facts::{Difference, agree, differences, of_decision, of_event, phrase, reuse};
 use super::short::{VALUE_BYTES, short};
 use super::{Bundles, MARKER_MUTATION, Problem, Replay};
 use crate::advance::{NodePolicy, Policies};
 use crate::graph::NodeRef;
 use crate::payload;
+use crate::progress::Mark;
 use crate::schedule::rfc3339;
 
-/// Markers that tell what an operator did, or when a delayed run began: nobody decided them.
+/// Markers that tell what an operator did, or when a delayed run began: nobody decided them. A
+/// change of the graph that answers a failure was decided.
 const OUTSIDE: &[&str] =
     &[MARKER_MUTATION, "reflux.breakpoints", "reflux.stepping", "reflux.begin"];
 
@@ -234,7 +236,7 @@ impl Verifier<'_> {
 /// Whether a decider decides events of this kind.
 fn is_decided(kind: &Kind) -> bool {
     match kind {
-        Kind::Marker(marker) => !OUTSIDE.contains(&&*marker.name),
+        Kind::Marker(marker) => !OUTSIDE.contains(&&*marker.name) || answers_a_failure(marker),
         Kind::ActivityScheduled(_)
         | Kind::ActivityCancelRequested(_)
         | Kind::TimerStarted(_)
@@ -255,6 +257,12 @@ fn is_decided(kind: &Kind) -> bool {
 
 fn is_steering(kind: &Kind) -> bool {
     matches!(kind, Kind::Marker(marker) if *marker.name == *MARKER_MUTATION)
+}
+
+/// Whether the run has changed itself because a node failed.
+fn answers_a_failure(marker: &Marker) -> bool {
+    let mark = Mark::read(&marker.name, payload::marker_json(marker));
+    matches!(mark, Ok(Some(Mark::Mutation(mutation))) if mutation.answers.is_some())
 }
 
 fn calls_off(kind: &Kind) -> bool {
@@ -386,12 +394,16 @@ impl Policies for Recorded<'_> {
             }),
             // Nobody served the node then.
             Some(Kind::Marker(marker)) if is_node_missing(marker) => None,
+            Some(Kind::Marker(marker)) => Some(NodePolicy {
+                version: reuse(marker).and_then(|mark| mark.version).unwrap_or_default(),
+                ..policy
+            }),
             Some(_) | None => Some(policy),
         }
     }
 }
 
-fn is_node_missing(marker: &reflux_core::Marker) -> bool {
+fn is_node_missing(marker: &Marker) -> bool {
     let mark: Option<Value> = serde_json::from_slice(payload::marker_json(marker)).ok();
     &*marker.name == "reflux.failed"
         && mark.is_some_and(|mark| mark.get("kind").is_some_and(|kind| kind == "NodeNotFound"))

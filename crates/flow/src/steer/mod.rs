@@ -9,6 +9,7 @@
 //! The markers are folded in by the progress like every other event, so replay needs nothing of
 //! what stands here. Knows nothing of who may ask.
 
+mod alternative;
 mod mutate;
 pub mod patch;
 #[cfg(test)]
@@ -16,11 +17,12 @@ mod tests;
 
 use reflux_core::{Decision, Run};
 
+use mutate::check_nodes;
 pub use patch::Patch;
 
 use crate::advance::{Policies, mark};
 use crate::decider::Decider;
-use crate::graph::{Action, StepId};
+use crate::graph::{Action, Flow, StepId};
 use crate::name::suggest;
 use crate::progress::{Breakpoints, Mark, Progress, Stepping};
 
@@ -53,6 +55,14 @@ pub enum Steer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Refused(pub String);
+
+/// The nodes that one flow calls and another one does not have to be there.
+///
+/// # Errors
+/// [`Refused`] names the step and the node.
+pub fn check_new_nodes(was: &Flow, now: &Flow, nodes: &dyn Policies) -> Result<(), Refused> {
+    now.steps.iter().try_for_each(|step| check_nodes(was.step(step.id.as_str()), step, nodes))
+}
 
 impl Decider {
     /// What follows from an operator's wish; a wish that makes no sense is refused.

@@ -5,15 +5,12 @@ use std::collections::BTreeSet;
 use reflux_core::Decision;
 use serde_json::Value;
 
-use super::patch::{Patch, base, difference};
-use super::{Refused, did_you_mean};
+use super::Refused;
+use super::patch::{Patch, base, check_flows, difference};
 use crate::advance::{Policies, mark};
 use crate::canonical::{node_text, step as document_of};
-use crate::diagnostic::Severity;
-use crate::graph::{Action, Flow, NodeRef, Step, StepId};
+use crate::graph::{Action, Alternatives, NodeRef, Step, StepId};
 use crate::progress::{Activation, Mark, Mutation, Progress, Removed, Standing, restarts};
-use crate::span::Spans;
-use crate::validate::validate_calls;
 
 impl Progress {
     /// The marker of a mutation, and the ends of the work that it leaves without a purpose.
@@ -34,7 +31,7 @@ impl Progress {
             )));
         }
         let was = base(self.flow());
-        let now = patch.apply(self.flow())?;
+        let now = self.with_alternatives(patch, nodes)?.apply(self.flow())?;
         let (put, gone) = difference(&was, &now);
         let mut removed: Vec<String> = gone.iter().map(ToString::to_string).collect();
         for id in &gone {
@@ -57,7 +54,7 @@ impl Progress {
                 again.insert(step.id.clone());
             }
         }
-        self.check_flows(&now)?;
+        check_flows(&now, self.bundle())?;
         let ends = Removed::of(&removed);
         let marker = mark(&Mark::Mutation(Mutation {
             revision: revision.saturating_add(1),
@@ -66,6 +63,7 @@ impl Progress {
             patch: serde_json::to_value(patch).unwrap_or_default(),
             put,
             removed,
+            answers: None,
         }));
         let unwanted = |activation: &Activation| {
             ends.ends(activation) || (activation.item.is_none() && again.contains(&activation.step))
@@ -124,24 +122,6 @@ impl Progress {
             Standing::Routing | Standing::Ended => Err(has_ended(id)),
         }
     }
-
-    fn check_flows(&self, now: &Flow) -> Result<(), Refused> {
-        for step in &now.steps {
-            if let Action::Flow { flow, .. } = &step.action
-                && !self.bundle().flows.contains_key(flow)
-            {
-                let meant = did_you_mean(flow, self.bundle().flows.keys().map(String::as_str));
-                return Err(Refused(format!(
-                    "flow `{flow}` is not part of this run's definition{meant}"
-                )));
-            }
-        }
-        let calls = validate_calls(now, self.bundle(), &Spans::default());
-        match calls.iter().find(|problem| problem.severity == Severity::Error) {
-            Some(problem) => Err(Refused(problem.to_string())),
-            None => Ok(()),
-        }
-    }
 }
 
 fn has_ended(id: &StepId) -> Refused {
@@ -160,14 +140,22 @@ fn differs_only_in(was: &Step, now: &Step, keys: &[&str]) -> bool {
 }
 
 /// The nodes that a change brings have to be there.
-fn check_nodes(was: Option<&Step>, now: &Step, nodes: &dyn Policies) -> Result<(), Refused> {
+pub(super) fn check_nodes(
+    was: Option<&Step>,
+    now: &Step,
+    nodes: &dyn Policies,
+) -> Result<(), Refused> {
     let called = |step: &Step| -> Vec<NodeRef> {
         let action = match &step.action {
             Action::Node { node, .. } => Some(node),
             Action::Flow { .. } | Action::Wait(_) | Action::Pass => None,
         };
         let undo = step.compensate.as_ref().map(|compensation| &compensation.node);
-        action.into_iter().chain(undo).cloned().collect()
+        let others = match &step.alternatives {
+            Some(Alternatives::Listed(nodes)) => nodes.as_slice(),
+            Some(Alternatives::Auto) | None => &[],
+        };
+        action.into_iter().chain(undo).chain(others).cloned().collect()
     };
     let known = was.map(called).unwrap_or_default();
     for node in called(now) {

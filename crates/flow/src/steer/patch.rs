@@ -1,6 +1,7 @@
 //! A change of a flow, operation by operation, on its canonical document. Knows nothing of runs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -9,13 +10,13 @@ use super::{Refused, did_you_mean};
 use crate::canonical::step as document_of;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::document::Doc;
-use crate::graph::{Flow, StepId};
+use crate::graph::{Action, Bundle, Flow, StepId};
 use crate::order::cycles;
 use crate::progress::Activation;
 use crate::span::Spans;
 use crate::syntax::link::control_edges;
 use crate::syntax::parse_value;
-use crate::validate::{AnyNodes, validate};
+use crate::validate::{AnyNodes, validate, validate_calls};
 
 /// Most operations of one patch: a larger change is another flow.
 pub const OPS_MAX: usize = 1_000;
@@ -52,6 +53,8 @@ pub enum Op {
     Set(Set),
     /// Where a step leads.
     Reroute(Reroute),
+    /// A step, whose node is replaced by the next of its alternatives.
+    Alternative(String),
 }
 
 /// One value within a step.
@@ -105,6 +108,38 @@ impl Patch {
         })
     }
 
+    /// Whether a text is a patch rather than a flow: it has `ops` and no steps.
+    pub fn is_one(text: &str) -> bool {
+        let has = |doc: &Doc, key| doc.get(key).is_some();
+        Doc::parse(text)
+            .is_ok_and(|doc| has(&doc, "ops") && !has(&doc, "steps") && !has(&doc, "nodes"))
+    }
+
+    /// A definition with the operations done on one of its flows, which has that revision.
+    ///
+    /// # Errors
+    /// [`Refused`]: as [`Patch::apply`]; it is for another revision, or for a run as it stands.
+    pub fn apply_to(&self, bundle: &Bundle, flow: &str, revision: u64) -> Result<Bundle, Refused> {
+        if let Some(expected) = self.revision.filter(|expected| *expected != revision) {
+            return Err(Refused(format!(
+                "the definition is at revision {revision}, not {expected}; look at what has changed and give that revision"
+            )));
+        }
+        if let Some((step, item)) = self.items().next() {
+            return Err(Refused(format!(
+                "`{step}[{item}]` is an item of a running step, which a definition does not have; remove the operation"
+            )));
+        }
+        let Some(was) = bundle.flows.get(flow) else {
+            return Err(Refused(format!("the definition has no flow `{flow}`")));
+        };
+        let changed = self.apply(was)?;
+        check_flows(&changed, bundle)?;
+        let mut bundle = bundle.clone();
+        bundle.flows.insert(flow.to_owned(), Arc::new(changed));
+        Ok(bundle)
+    }
+
     /// The flow with the operations done; steps that were spawned are not part of it.
     ///
     /// # Errors
@@ -140,7 +175,7 @@ impl Patch {
     pub(crate) fn items(&self) -> impl Iterator<Item = (StepId, u32)> {
         self.ops.iter().filter_map(|op| match op {
             Op::Remove(text) => item_of(text),
-            Op::Add(_) | Op::Replace(_) | Op::Set(_) | Op::Reroute(_) => None,
+            Op::Add(_) | Op::Replace(_) | Op::Set(_) | Op::Reroute(_) | Op::Alternative(_) => None,
         })
     }
 
@@ -169,6 +204,7 @@ impl Op {
             Self::Replace(_) => "replace",
             Self::Set(_) => "set",
             Self::Reroute(_) => "reroute",
+            Self::Alternative(_) => "alternative",
         }
     }
 
@@ -176,7 +212,7 @@ impl Op {
     fn defines(&self) -> Option<&str> {
         match self {
             Self::Add(step) | Self::Replace(step) => step.get("id").and_then(Value::as_str),
-            Self::Remove(_) | Self::Set(_) | Self::Reroute(_) => None,
+            Self::Remove(_) | Self::Set(_) | Self::Reroute(_) | Self::Alternative(_) => None,
         }
     }
 
@@ -207,6 +243,9 @@ impl Op {
                 }
                 Ok(())
             }
+            Self::Alternative(step) => Err(Refused(format!(
+                "only a running flow has nodes to choose from; name the node: {{set: {{step: {step}, path: /node, value: NODE}}}}"
+            ))),
         }
     }
 }
@@ -418,6 +457,25 @@ pub(crate) fn difference(base: &Flow, changed: &Flow) -> (Vec<Value>, Vec<StepId
         (was.as_ref() != Some(&document)).then_some(document)
     });
     (put.collect(), gone.map(|step| step.id.clone()).collect())
+}
+
+/// Whether the sub-flows that a flow calls are part of its definition, and take what they are given.
+pub(super) fn check_flows(flow: &Flow, bundle: &Bundle) -> Result<(), Refused> {
+    for step in &flow.steps {
+        if let Action::Flow { flow, .. } = &step.action
+            && !bundle.flows.contains_key(flow)
+        {
+            let meant = did_you_mean(flow, bundle.flows.keys().map(String::as_str));
+            return Err(Refused(format!(
+                "flow `{flow}` is not part of this run's definition{meant}"
+            )));
+        }
+    }
+    let calls = validate_calls(flow, bundle, &Spans::default());
+    match calls.iter().find(|problem| problem.severity == Severity::Error) {
+        Some(problem) => Err(Refused(problem.to_string())),
+        None => Ok(()),
+    }
 }
 
 /// A flow with the steps of a mutation put in and others taken out, and the spawned steps it had.

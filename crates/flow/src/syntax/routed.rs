@@ -56,6 +56,7 @@ pub(crate) fn pass(id: StepId, on_success: Vec<Rule>) -> Step {
         total_timeout: None,
         heartbeat_timeout: None,
         task_queue: None,
+        alternatives: None,
         compensate: None,
         outputs: Vec::new(),
         spawns: false,

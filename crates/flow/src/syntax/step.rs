@@ -6,6 +6,7 @@ use crate::graph::{Action, Compensation, ForEach, Join, NodeRef, OutputField, St
 use crate::name::{check_node_name, check_step_id, suggest};
 use crate::template::Template;
 
+use super::alternatives::alternatives;
 use super::fields::{Fields, Reader};
 use super::link::{Bounds, VISITS_MAX};
 use super::retry::retry;
@@ -66,6 +67,9 @@ pub(crate) fn step(doc: &Doc, reader: &mut Reader<'_>) -> Option<(Step, Bounds)>
             .take(&["heartbeat", "heartbeat_timeout"], reader)
             .and_then(|e| reader.limit(&e.value, "a heartbeat")),
         task_queue: queue,
+        alternatives: fields
+            .take(&["alternatives"], reader)
+            .and_then(|e| alternatives(&e.value, &path, reader)),
         compensate: fields
             .take(&["compensate"], reader)
             .and_then(|e| compensate(&e.value, &path, reader)),

@@ -644,3 +644,32 @@ fn an_excerpt_shows_the_place() {
         serde_json::json!({"severity": "error", "code": "unknown-step", "message": "unknown step `tset`", "file": "flow.yaml", "line": 4, "column": 31, "suggestion": "test"})
     );
 }
+
+#[test]
+fn alternatives_are_read_in_every_step_syntax_and_written_out_again() {
+    use crate::graph::Alternatives;
+    let step = |words: &str| format!("name: f\nsteps:\n  - {{id: a, {words}}}\n");
+    for (words, nodes) in [
+        ("node: n", None),
+        ("node: n, alternatives: auto", Some("auto")),
+        ("node: n, alternatives: m@1.2.0", Some("m@1.2.0")),
+        ("node: n, alternatives: [m, o.p]", Some("m,o.p")),
+        ("module: n, action: o, alternatives: [auto]", Some("auto,")),
+    ] {
+        let flow = read(&step(words)).flow;
+        let written = flow.steps[0].alternatives.as_ref().map(|it| match it {
+            Alternatives::Auto => "auto".to_owned(),
+            Alternatives::Listed(nodes) => {
+                let nodes: Vec<String> = nodes.iter().map(crate::canonical::node_text).collect();
+                // A node may be called like that.
+                nodes.join(",") + if nodes == ["auto"] { "," } else { "" }
+            }
+        });
+        assert_eq!(written.as_deref(), nodes, "{words}");
+        assert_eq!(Flow::from_canonical(&flow.to_canonical()).unwrap(), flow, "{words}");
+    }
+    for words in ["alternatives: []", "alternatives: 3", "alternatives: ['a b']"] {
+        let problems = parse("f.yaml", &step(&format!("node: n, {words}"))).unwrap_err();
+        assert_eq!(problems.len(), 1, "{words}: {}", shown(&problems));
+    }
+}

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::canonical::node_text;
 use crate::diagnostic::Diagnostic;
 use crate::expr::json_kind;
-use crate::graph::{Action, Bundle, Flow, NodeRef};
+use crate::graph::{Action, Alternatives, Bundle, Flow, NodeRef, Step};
 use crate::input::fits;
 use crate::name::suggest;
 use crate::span::Spans;
@@ -22,6 +22,14 @@ pub(super) fn check(check: &mut Check<'_>) {
         let path = format!("steps/{}", step.id);
         if let Action::Node { node, with } = &step.action {
             check_node(check, node, with, &path, &mut shapes);
+            if let Some(Alternatives::Listed(nodes)) = &step.alternatives {
+                let path = format!("{path}/alternatives");
+                nodes.iter().for_each(|node| check_node(check, node, with, &path, &mut shapes));
+            }
+        }
+        if let (Some(_), Some(problem)) = (&step.alternatives, without_alternatives(step)) {
+            let path = format!("{path}/alternatives");
+            check.error("alternatives", format!("the step `{}` {problem}", step.id), &path);
         }
         if let Some(compensate) = &step.compensate {
             check_node(
@@ -43,6 +51,17 @@ pub(super) fn check(check: &mut Check<'_>) {
                 &format!("{path}/for_each"),
             );
         }
+    }
+}
+
+/// Why a step cannot have alternatives, if it cannot.
+fn without_alternatives(step: &Step) -> Option<&'static str> {
+    match (&step.action, &step.for_each) {
+        (Action::Node { .. }, None) => None,
+        (Action::Node { .. }, Some(_)) => Some(
+            "runs over a list and so can have no alternatives; let it run a sub-flow whose step has them",
+        ),
+        _ => Some("calls no node that could have alternatives; remove `alternatives`"),
     }
 }
 

@@ -227,3 +227,29 @@ fn calls_of_sub_flows_are_checked() {
     let missing = Bundle::collect(&parsed.flow, |_| None).unwrap_err();
     assert_eq!(missing[0].to_string(), "error: unknown flow `inner`");
 }
+
+#[test]
+fn alternatives_are_nodes_that_take_the_input_of_a_step_that_calls_one() {
+    steps("- {id: a, node: http.request, alternatives: [n], with: {url: x}}\n", &[]);
+    for (step, found) in [
+        (
+            "{id: a, node: n, alternatives: [http.reqest]}",
+            "unknown node `http.reqest` (did you mean `http.request`?)",
+        ),
+        (
+            "{id: a, node: n, alternatives: [http.request]}",
+            "the node `http.request` needs the input `url` (string)",
+        ),
+        (
+            "{id: a, node: n, alternatives: auto, for_each: [1]}",
+            "runs over a list and so can have no alternatives",
+        ),
+        ("{id: a, wait: 1s, alternatives: auto}", "calls no node that could have alternatives"),
+    ] {
+        let text = format!("name: f\nsteps:\n- {step}\n");
+        let parsed = parse("f.yaml", &text).unwrap_or_else(|p| panic!("{text}{}", p[0]));
+        let problems = validate_parsed(&parsed, &Catalogue);
+        assert_eq!(problems.len(), 1, "{step}: {problems:?}");
+        assert!(problems[0].to_string().contains(found), "{}", problems[0]);
+    }
+}

@@ -12,14 +12,17 @@ use crate::out::Out;
 
 /// Change the graph of a run while it runs.
 ///
-/// The change is a file with a patch, or is said with --set and --remove. One that does not fit the
+/// The change is a file with a patch, or is said with --set, --replace and --remove. One that does not fit the
 /// run as it stands is refused, and nothing is changed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Run id, the beginning of one, workflow id, or `last`
     run: String,
     /// A patch: YAML or JSON with `ops`
-    #[arg(conflicts_with_all = ["set", "remove"], required_unless_present_any = ["set", "remove"])]
+    #[arg(
+        conflicts_with_all = ["set", "remove", "replace"],
+        required_unless_present_any = ["set", "remove", "replace"],
+    )]
     patch: Option<PathBuf>,
     /// Set one value of a step; may be given again. The value is JSON, else text
     #[arg(long, value_name = "STEP.PATH=VALUE")]
@@ -27,6 +30,10 @@ pub struct Args {
     /// Remove a step, or one item of a list as STEP[17]; may be given again
     #[arg(long, value_name = "STEP")]
     remove: Vec<String>,
+    /// Let another node do the work of a step: a node, or `auto` for the next of its alternatives; may
+    /// be given again
+    #[arg(long, value_name = "STEP=NODE")]
+    replace: Vec<String>,
     /// The revision of the run's flow that the change is for
     #[arg(long)]
     revision: Option<u32>,
@@ -41,8 +48,9 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
             .map_err(|error| Error::invalid(format!("{}: {error}", path.display())))?,
         None => {
             let removes = args.remove.iter().map(|step| Ok(json!({ "remove": step })));
-            let ops: Result<Vec<Value>, Error> =
-                args.set.iter().map(|text| set(text)).chain(removes).collect();
+            let sets = args.set.iter().map(|text| set(text));
+            let replaces = args.replace.iter().map(|text| replace(text));
+            let ops: Result<Vec<Value>, Error> = sets.chain(replaces).chain(removes).collect();
             json!({ "ops": ops? }).to_string()
         }
     };
@@ -85,4 +93,16 @@ fn set(text: &str) -> Result<Value, Error> {
         path.split('.').map(|key| key.replace('~', "~0").replace('/', "~1")).collect();
     let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
     Ok(json!({ "set": { "step": step, "path": format!("/{}", keys.join("/")), "value": value } }))
+}
+
+/// `step=node` as an operation.
+fn replace(text: &str) -> Result<Value, Error> {
+    match text.split_once('=') {
+        Some((step, "auto")) => Ok(json!({ "alternative": step })),
+        Some((step, node)) if !node.is_empty() => {
+            Ok(json!({ "set": { "step": step, "path": "/node", "value": node } }))
+        }
+        _ => Err(Error::invalid(format!("`--replace {text}` names no node"))
+            .suggest("write STEP=NODE, for example fetch=http.request, or STEP=auto")),
+    }
 }

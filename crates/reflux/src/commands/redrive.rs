@@ -1,5 +1,6 @@
 //! `redrive`: a run again, without doing again what it did.
 
+use reflux_flow::Patch;
 use reflux_server::definitions::Definitions;
 use reflux_server::protocol::new_request_id;
 use reflux_server::{Error, Project};
@@ -40,7 +41,7 @@ pub struct Args {
     /// The definition: `pinned` is that of the run, `latest` or a number a deployed version
     #[arg(long, value_name = "VERSION", default_value = "pinned", conflicts_with = "with")]
     definition: String,
-    /// A file with another definition
+    /// A file with another definition, or with a patch of the run's own
     #[arg(long, value_name = "FILE")]
     with: Option<String>,
     /// An input that is another than before; the value is JSON, or text
@@ -199,7 +200,11 @@ fn wanted(args: &Args, project: &Project) -> Result<Value, Failure> {
     match (&args.with, args.definition.as_str()) {
         (Some(file), _) => {
             let source = Definitions::of(project).source(file)?;
-            put("source", json!({ "text": source.text, "file": source.file }));
+            if Patch::is_one(&source.text) {
+                put("patch", json!(source.text));
+            } else {
+                put("source", json!({ "text": source.text, "file": source.file }));
+            }
         }
         (None, "pinned") => {}
         (None, "latest") => put("version", json!(0)),

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use reflux_core::{Item, Payload};
+use reflux_flow::Patch;
 use reflux_flow::graph::Bundle;
 use reflux_flow::syntax;
 use reflux_server::client::Client;
@@ -44,7 +45,8 @@ pub struct Args {
     /// Decide the run again and name the first difference
     #[arg(long)]
     verify: bool,
-    /// The same with another definition: a file, a flow in flows/, or @N for a deployed version
+    /// The same with another definition: a file, a flow in flows/, @N for a deployed version, or a file
+    /// with a patch of the run's own
     #[arg(long, value_name = "FLOW")]
     with: Option<String>,
     /// Verify the newest runs that match, as in "WorkflowType = 'ship' AND ExecutionStatus = 'Failed'"
@@ -97,6 +99,9 @@ fn definition(wanted: &str, global: &Global) -> Result<Value, Failure> {
     }
     let project = project(global)?;
     let source = Definitions::of(&project).source(wanted)?;
+    if Patch::is_one(&source.text) {
+        return Ok(json!({ "patch": source.text }));
+    }
     // What cannot be read is shown with its place, before anything is asked for.
     if let Err(findings) = syntax::parse(&source.file, &source.text) {
         return Err(Failure::Definition { findings, source: source.text });

@@ -13,6 +13,7 @@ use reflux_proto::api::trigger_service_server::{TriggerService, TriggerServiceSe
 use tonic::{Code, Request, Response, Status};
 
 use super::{flows, limits, live, nodes, redrive, replay, runs, steer, triggers};
+use crate::access::Caller;
 use crate::net::limits::BODY_BYTES_MAX;
 use crate::net::{App, Services};
 use crate::service::Service;
@@ -42,8 +43,10 @@ impl Grpc {
         request: Request<I>,
         call: fn(&Service, I) -> Result<O, Error>,
     ) -> Result<Response<O>, Status> {
-        let request = request.into_inner();
-        Ok(Response::new(self.app.call(move |service| call(service, request)).await?))
+        let (_, extensions, request) = request.into_parts();
+        let caller = extensions.get::<Caller>();
+        let answer = self.app.call_for(caller, move |service| call(service, request)).await?;
+        Ok(Response::new(answer))
     }
 }
 

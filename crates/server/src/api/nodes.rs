@@ -165,20 +165,8 @@ pub fn alternatives(
 ) -> Result<v1::ListAlternativesResponse, Error> {
     let node = find(service, &request.name, &request.version)?;
     let nodes = service.host().nodes();
-    let own = &node.manifest().name;
-    let mut found: Vec<Arc<dyn Node>> =
-        node.manifest().alternatives.iter().filter_map(|name| nodes.find(name).cloned()).collect();
-    let names_it = nodes.all().filter(|other| {
-        let manifest = other.manifest();
-        manifest.name != *own
-            && manifest.alternatives.iter().any(|name| name.split('@').next() == Some(own.as_str()))
-    });
-    for other in names_it {
-        if !found.iter().any(|known| known.manifest().name == other.manifest().name) {
-            found.push(other.clone());
-        }
-    }
-    let nodes = found.iter().map(|node| told(service, &**node)).collect();
+    let found = nodes.instead_of(node.manifest());
+    let nodes = found.iter().map(|(_, node)| told(service, &**node)).collect();
     Ok(v1::ListAlternativesResponse { nodes })
 }
 

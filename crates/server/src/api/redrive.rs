@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reflux_engine::{Answer, Redriving, Spec};
+use reflux_flow::Patch;
 use reflux_flow::redrive::{Plan, Scope, Verdict};
 use reflux_proto::api as v1;
 use reflux_proto::api::redrive::{Definition, Scope as Wanted};
@@ -147,15 +148,26 @@ fn wanted(service: &Service, base: &Summary, redrive: v1::Redrive) -> Result<Red
     };
     let outputs: BTreeMap<String, Value> =
         redrive.outputs.map(Map::from).unwrap_or_default().into_iter().collect();
+    let patch = match &redrive.definition {
+        Some(Definition::Patch(text)) => {
+            Some(Patch::parse(text).map_err(|refused| Error::invalid(refused.to_string()))?)
+        }
+        Some(Definition::Version(_) | Definition::Source(_)) | None => None,
+    };
+    let reason = match &patch {
+        Some(patch) if redrive.reason.is_empty() => patch.reason.clone(),
+        Some(_) | None => redrive.reason,
+    };
     Ok(Redriving {
         scope,
         definition: definition(service, base, redrive.definition)?,
+        patch,
         input: redrive.input.map(Map::from).unwrap_or_default(),
         outputs,
         without_signals: redrive.without_signals,
         allow_unsafe: redrive.allow_unsafe,
         by: service.identity().clone(),
-        reason: redrive.reason,
+        reason,
         ..Redriving::default()
     })
 }
@@ -167,7 +179,8 @@ fn definition(
 ) -> Result<Option<(Arc<str>, Spec)>, Error> {
     let spec = |bytes: bytes::Bytes| Spec { digest: *blake3::hash(&bytes).as_bytes(), bytes };
     match wanted {
-        None => Ok(None),
+        // A change is one of the definition that the base has.
+        None | Some(Definition::Patch(_)) => Ok(None),
         Some(Definition::Version(version)) => {
             let registry = service.host().registry();
             let flow = registry.flow(&base.key.namespace, &base.workflow_type, version)?;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reflux_core::{EventId, Payload};
-use reflux_flow::Bundle;
 use reflux_flow::canonical::canonical_json;
 use reflux_flow::replay::{
     self, Difference, Divergence, Problem, Verified, View, differences, state_at,
 };
+use reflux_flow::{Bundle, Patch};
 use reflux_proto::api as v1;
 use reflux_proto::api::verify_with::Definition as Wanted;
 use reflux_store::Summary;
@@ -152,6 +152,7 @@ enum With {
     Own,
     Version(u32),
     Other(Arc<Bundle>),
+    Patched(Box<Patch>),
 }
 
 impl With {
@@ -164,6 +165,10 @@ impl With {
         match definition {
             None => Ok(Self::Own),
             Some(Wanted::Version(version)) => Ok(Self::Version(version)),
+            Some(Wanted::Patch(text)) => match Patch::parse(&text) {
+                Ok(patch) => Ok(Self::Patched(Box::new(patch))),
+                Err(refused) => Err(Error::invalid(refused.to_string())),
+            },
             Some(Wanted::Source(given)) => {
                 let parsed = flows::read(&source(Some(given))?).map_err(flows::unsound)?;
                 let beside: Result<Vec<_>, _> = beside.iter().map(flows::read).collect();
@@ -184,6 +189,14 @@ impl With {
                 let flow = registry.flow(&run.key.namespace, &run.workflow_type, *version)?;
                 Some(registry.definition(service.engine(), &flow)?.bundle.clone())
             }
+            // What is replayed begins with what it was started with.
+            Self::Patched(patch) => match began_with(service, run) {
+                None => None,
+                Some(bundle) => match patch.apply_to(&bundle, &run.workflow_type, 0) {
+                    Ok(bundle) => Some(Arc::new(bundle)),
+                    Err(refused) => return Ok(Err(Problem::Unfit(refused.to_string()))),
+                },
+            },
         };
         let key = run.key.clone();
         Ok(match other {
@@ -191,6 +204,11 @@ impl With {
             Some(bundle) => replay::verify(key, &items, &|_| Some(bundle.clone())),
         })
     }
+}
+
+/// The definition that a run began with.
+fn began_with(service: &Service, run: &Summary) -> Option<Arc<Bundle>> {
+    service.bundle(&hex(&run.spec?))
 }
 
 /// The definitions that runs name.

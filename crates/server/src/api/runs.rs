@@ -146,6 +146,7 @@ pub fn describe(
         usage: Some(convert::usage(tokens, cost)),
         steps: story.steps.iter().map(convert::step).collect(),
         redriven_from: story.redriven_from.as_ref().map(convert::redriven_from),
+        revision: convert::count(story.revision),
     })
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicUsize;
 use reflux_engine::Engine;
 use tokio::sync::{Semaphore, watch};
 
+use crate::access::Caller;
 use crate::service::Service;
 use crate::{Config, Error, Project};
 
@@ -41,6 +42,23 @@ impl App {
             streams: Arc::default(),
             draining: watch::Sender::new(false),
         })
+    }
+
+    /// As [`App::call`], in the name of whoever calls.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub async fn call_for<T: Send + 'static>(
+        &self,
+        caller: Option<&Caller>,
+        work: impl FnOnce(&Service) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let name = caller.map(|caller| caller.name.clone());
+        self.call(move |service| match name {
+            Some(name) => work(&service.acting_for(&name)),
+            None => work(service),
+        })
+        .await
     }
 
     /// Does work that blocks, on a thread that may.

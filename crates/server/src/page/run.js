@@ -44,6 +44,7 @@ function heading(told) {
     ["Run id", el("code", {}, run.run_id ?? "")],
     ["Started", moment(run.started)],
     ["Took", length(between(run.started, run.closed))],
+    told.steps?.length ? ["Revision", String(told.revision ?? 0)] : undefined,
     ["Progress", el("span", {}, el("progress", { max: 100, value: run.progress_percent ?? 0 }), ` ${run.steps_done ?? 0} of ${run.steps_total ?? 0} steps`)],
     tokens || usage.cost_usd ? ["Used", `${tokens} tokens, $${(usage.cost_usd ?? 0).toFixed(4)}`] : undefined,
   ].filter(Boolean);

@@ -25,6 +25,7 @@ use axum::{Json, Router};
 
 use self::error::Failed;
 use self::schema::{Call, Schema};
+use crate::access::Caller;
 use crate::net::App;
 use crate::{Error, Kind, api};
 
@@ -87,7 +88,8 @@ async fn answer(
         return live::events(app, asked, &parts.headers).await;
     }
     let method = call.method();
-    let answer = app.call(move |service| api::call(service, &method, asked)).await?;
+    let caller = parts.extensions.get::<Caller>();
+    let answer = app.call_for(caller, move |service| api::call(service, &method, asked)).await?;
     Ok(Json(answer).into_response())
 }
 

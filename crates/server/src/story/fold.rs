@@ -6,13 +6,13 @@ use std::sync::Arc;
 use reflux_core::{
     AttemptOutcome, Delta, Event, EventId, Item, Kind, Run, RunKey, Timestamp, apply,
 };
-use reflux_flow::Progress;
 use reflux_flow::graph::{Action, Bundle};
 use reflux_flow::payload;
 use reflux_flow::progress::{
     APPROVAL_SIGNAL, Activation, Mark, Outcome, Phase as StepPhase, ReuseKind,
 };
 use reflux_flow::redrive::Redrive;
+use reflux_flow::{Decider, Progress};
 use serde_json::{Value, json};
 
 use super::{Attempt, Line, RedrivenFrom, StepStatus, StepStory, Story, Visit, Wait};
@@ -144,17 +144,13 @@ impl Telling {
             Kind::Started(started) => {
                 self.flow = started.workflow_type.to_string();
                 self.input = payload::value_of(&started.input).unwrap_or_default();
-                let redrive = Redrive::of_header(&started.header).and_then(Result::ok);
-                self.redriven_from = redrive.map(|redrive| RedrivenFrom {
-                    run_id: redrive.of.to_string(),
-                    workflow_id: redrive.of_workflow,
-                    epoch: redrive.epoch,
-                    by: redrive.by,
-                    reason: redrive.reason,
-                    scope: redrive.scope.to_string(),
-                });
+                if let Some(Ok(redrive)) = Redrive::of_header(&started.header) {
+                    self.redriven(redrive);
+                }
                 let progress = |bundle: &Arc<Bundle>| {
-                    Progress::new(bundle.clone(), &self.flow, self.key.clone())
+                    let (key, header) = (self.key.clone(), &started.header);
+                    let decider = Decider::new(bundle.clone(), &self.flow, header, key).ok()?;
+                    decider.progress().cloned()
                 };
                 self.progress = self.bundle.as_ref().and_then(progress);
             }
@@ -479,6 +475,20 @@ impl Telling {
         }
     }
 
+    fn redriven(&mut self, redrive: Redrive) {
+        for signal in redrive.memo.signals {
+            self.early.entry(signal.name).or_default().push_back(signal.value);
+        }
+        self.redriven_from = Some(RedrivenFrom {
+            run_id: redrive.of.to_string(),
+            workflow_id: redrive.of_workflow,
+            epoch: redrive.epoch,
+            by: redrive.by,
+            reason: redrive.reason,
+            scope: redrive.scope.to_string(),
+        });
+    }
+
     fn answered(&mut self, place: Place, value: Value, time: Timestamp) {
         let approval =
             matches!(self.visit(place).map(|visit| &visit.wait), Some(Some(Wait::Approval { .. })));
@@ -583,6 +593,7 @@ impl Telling {
             error: self.error.clone().filter(|_| closed.is_some() || self.handled_failure),
             steps: self.told_steps(),
             waits_for: if closed.is_some() { Vec::new() } else { self.waits_for() },
+            revision: self.progress.as_ref().map_or(0, Progress::revision),
             redriven_from: self.redriven_from.clone(),
         }
     }

@@ -72,6 +72,9 @@ fn head(out: &mut String, story: &Story, style: Style) {
     let _ = writeln!(out, "  run       {}", story.run_id);
     let _ = writeln!(out, "  workflow  {}", story.workflow_id);
     let _ = writeln!(out, "  started   {}, {verb} {}", rfc3339(story.started), length(took));
+    if story.revision > 0 {
+        let _ = writeln!(out, "  revision  {}", story.revision);
+    }
     if let Some(from) = &story.redriven_from {
         let by = if from.by.is_empty() { String::new() } else { format!(", by {}", from.by) };
         let reason =

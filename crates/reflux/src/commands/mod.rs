@@ -15,6 +15,7 @@ pub mod init;
 pub mod keys;
 mod known;
 pub mod list;
+mod many;
 pub mod mutate;
 pub mod nodes;
 pub mod pause;

@@ -182,6 +182,26 @@ fn a_running_step_that_is_changed_starts_again_when_its_attempt_has_stopped() {
 }
 
 #[test]
+fn a_replaced_step_is_another_one_under_the_same_id() {
+    let mut bench = Bench::of(ROW);
+    let other = json!({ "id": "b", "node": "n.other", "needs": ["a"], "with": { "y": "{{ steps.a.output.of }}" } });
+    bench.mutate(json!([{ "replace": other }]));
+    bench.refuses(
+        json!({ "ops": [{ "replace": { "id": "q", "node": "n.q" } }] }),
+        "unknown step `q`",
+    );
+    bench.done("a");
+    let called = bench.0.items.iter().rev().find_map(|item| match item {
+        Item::Event(Event { kind: Kind::ActivityScheduled(what), .. }) => {
+            Some((what.activity_type.to_string(), payload::value_of(&what.input).unwrap()))
+        }
+        _ => None,
+    });
+    assert_eq!(called, Some(("n.other".to_owned(), json!({ "y": "a" }))));
+    bench.done("b").done("c").stands("completed: a succeeded, b succeeded, c succeeded");
+}
+
+#[test]
 fn a_changed_step_that_completes_all_the_same_counts() {
     let mut bench = Bench::of(ROW);
     bench.mutate(json!([{ "set": { "step": "a", "path": "/node", "value": "n.other" } }]));

@@ -125,6 +125,32 @@ fn what_is_refused_leaves_nothing_and_what_is_repeated_is_done_once() {
 }
 
 #[test]
+fn of_conflicting_changes_for_one_revision_one_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let door = Arc::new(Door::default());
+    let world = world(dir.path(), &door);
+    let run = world.start("w", ROW, &Value::Null);
+    let change = |n: usize| {
+        let patch = format!("revision: 0\nops: [{{set: {{step: c, path: /with/n, value: {n}}}}}]");
+        (n, mutate(&world, &run, &patch, ""))
+    };
+    let answers: Vec<(usize, Result<Answer, Error>)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|n| scope.spawn(move || change(n))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let (taken, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(_, a)| a.is_ok());
+    assert_eq!(taken.len(), 1, "{taken:?}");
+    for (_, answer) in refused {
+        let why = answer.unwrap_err().to_string();
+        assert!(why.contains("at revision 1, not 0"), "{why}");
+    }
+    assert_eq!(events(&world, &run, "reflux.mutation"), 1);
+    door.open();
+    let with = world.result(&run).unwrap()["c"]["with"].clone();
+    assert_eq!(with, json!({ "n": taken[0].0 }));
+}
+
+#[test]
 fn a_breakpoint_stops_the_run_and_single_steps_go_through_it() {
     let dir = tempfile::tempdir().unwrap();
     let door = Arc::new(Door::default());

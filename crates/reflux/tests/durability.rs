@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -75,6 +76,54 @@ fn a_killed_step_that_may_do_harm_waits_for_a_person() {
     let gave = project.run(&["resume", "last"]).with_code(0);
     assert_eq!(gave.json(), json!({"held": "by hand"}));
     assert_eq!((project.lines("holds"), project.lines("notes")), (1, 2));
+}
+
+#[test]
+fn what_was_done_is_taken_back_in_reverse_order_once_also_by_a_killed_run() {
+    let project = Project::new();
+    let mut flow = String::from("name: trip\nsteps:\n");
+    for (id, needs) in [("hotel", ""), ("flight", "hotel"), ("car", "flight")] {
+        let needs = if needs.is_empty() { String::new() } else { format!("needs: [{needs}], ") };
+        let _ = writeln!(
+            flow,
+            "  - {{id: {id}, {needs}node: t.note, with: {{text: {id}}}, compensate: {{node: t.back, with: {{text: {id}}}}}}}"
+        );
+    }
+    flow.push_str("  - {id: pay, needs: [car], node: t.fail}\n");
+    project.write("flows/trip.yaml", &flow);
+    project.write(
+        "nodes/t.yaml",
+        "module: t\nversion: 1.0.0\nactions:\n\
+         \x20 - {name: note, command: [./note.sh], effects: idempotent}\n\
+         \x20 - {name: back, command: [./back.sh], effects: idempotent}\n\
+         \x20 - {name: fail, command: ['false'], effects: pure}\n",
+    );
+    project.write("note.sh", "#!/bin/sh\ncat >> notes\necho >> notes\necho '{}'\n");
+    // The second one waits: there the process is killed.
+    project.write(
+        "back.sh",
+        "#!/bin/sh\ncat > back.$$\n\
+         if grep -q flight back.$$; then echo >> holds; while [ ! -e go ] && [ -e back.sh ]; do sleep 0.02; done; fi\n\
+         cat back.$$ >> backs\necho >> backs\necho '{}'\n",
+    );
+    let running = project.start(&["run", "trip"]);
+    project.wait_for("holds");
+    running.kill();
+    project.write("go", "");
+    project.run(&["resume", "last"]).with_code(1);
+    let backs = std::fs::read_to_string(project.path().join("backs")).unwrap();
+    let order: Vec<&str> = ["car", "flight", "hotel"]
+        .into_iter()
+        .flat_map(|id| backs.lines().filter(move |line| line.contains(id)))
+        .collect();
+    let mut lines: Vec<&str> = backs.lines().collect();
+    // The one that was killed may have gone on by itself when it was let go.
+    lines.dedup();
+    assert_eq!(lines.len(), 3, "{backs}");
+    let mut once = order.clone();
+    once.dedup();
+    assert_eq!(lines, once, "{backs}");
+    assert_eq!(project.lines("notes"), 3);
 }
 
 /// Kills a request while its server has it and goes on. The status of the run then, what was said,

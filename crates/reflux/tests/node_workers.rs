@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use support::dice::Dice;
 use support::sdk::{Group, install};
 use support::served::Served;
 use support::{Project, Server, wait_until};
@@ -312,17 +313,4 @@ fn worker(language: &str, project: &Project, address: &str, url: &str) -> Group 
         .stdin(Stdio::null())
         .stderr(Stdio::null());
     Group::spawn(&mut command)
-}
-
-/// The same throws every time (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % u64::try_from(sides).unwrap()).unwrap()
-    }
 }

@@ -3,53 +3,11 @@
 
 mod support;
 
-use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-
 use serde_json::{Value, json};
+use support::chain::{STEPS, chain, times, world};
+use support::rest::Rest;
 use support::served::Served;
-use support::{Project, Server, wait_until};
-
-/// Steps of the flow, and the one that fails.
-const STEPS: usize = 20;
-const FAILS: usize = 12;
-
-/// A chain of calls; the one that fails posts to `path`.
-fn chain(url: &str, path: &str) -> String {
-    let mut source = String::from("name: chain\nsteps:\n");
-    for step in 1..=STEPS {
-        let path = if step == FAILS { path.to_owned() } else { format!("/s{step}") };
-        let body = match step {
-            1 => "{n: 0}".to_owned(),
-            step => format!("{{n: '{{{{ steps.s{}.output.data.n }}}}'}}", step - 1),
-        };
-        let _ = writeln!(
-            source,
-            "  - {{id: s{step}, node: http.request, with: {{method: POST, url: '{url}{path}', body: {body}}}}}"
-        );
-    }
-    source.push_str("output: '{{ steps.s20.output.data.n }}'\n");
-    source
-}
-
-/// Counts on, and refuses what is asked at `/broken`.
-fn server() -> Server {
-    Server::new(|request| match request.path.as_str() {
-        "/broken" => (400, json!({"error": "no"})),
-        _ => (200, json!({"n": request.body["n"].as_i64().unwrap_or(0) + 1})),
-    })
-}
-
-fn world() -> (Project, Server) {
-    let project = Project::new();
-    project.write(".reflux/config.toml", "[net]\nallow = [\"127.0.0.1\"]\n");
-    (project, server())
-}
-
-fn times(server: &Server, path: &str) -> usize {
-    server.got().iter().filter(|request| request.path == path).count()
-}
+use support::wait_until;
 
 #[test]
 fn a_mended_step_completes_the_run_and_nothing_is_called_twice() {
@@ -157,9 +115,9 @@ fn a_run_is_re_driven_over_rest() {
     let (project, server) = world();
     project.write("flows/chain.yaml", &chain(&server.url, "/broken"));
     let served = Served::start(&project);
-    let token = std::fs::read_to_string(project.path().join(".reflux/token")).unwrap();
-    let post = |path: &str, body: &Value| ask(&served, "POST", path, &token, &body.to_string());
-    let get = |path: &str| ask(&served, "GET", path, &token, "").1;
+    let rest = Rest::of(&project, &served);
+    let post = |path: &str, body: &Value| rest.ask("POST", path, &body.to_string()).unwrap();
+    let get = |path: &str| rest.get(path);
     let (status, started) = post("/api/v1/runs", &json!({"flow": "chain", "workflow_id": "w"}));
     assert_eq!(status, 200, "{started}");
     wait_until("the failure", || get("/api/v1/runs/w")["run"]["status"] == "RUN_STATUS_FAILED");
@@ -184,80 +142,157 @@ fn a_run_is_re_driven_over_rest() {
     assert!((400..500).contains(&status), "{refused}");
 }
 
+/// A step, one beside it, items, a step behind them, and a sub-flow; each call is counted outside.
+fn shapes(url: &str) -> String {
+    let call = |path: &str, body: &str| {
+        format!("node: http.request, with: {{method: PUT, url: '{url}/{path}', body: {body}}}")
+    };
+    format!(
+        "name: shapes\nsteps:\n\
+         \x20 - {{id: a, {}}}\n\
+         \x20 - {{id: b, needs: [a, c, each], {}}}\n\
+         \x20 - {{id: c, {}}}\n\
+         \x20 - {{id: each, for_each: {{items: [1, 2, 3]}}, {}}}\n\
+         \x20 - {{id: kid, needs: [b], flow: sub, on: {{failure: after}}}}\n\
+         \x20 - {{id: after, node: util.template, with: {{template: handled}}}}\n\
+         flows:\n  sub:\n    steps:\n\
+         \x20     - {{id: x, {}}}\n\
+         \x20     - {{id: y, needs: [x], {}}}\n",
+        call("a", "{n: 0}"),
+        call("b", "{n: 1}"),
+        call("c", "{n: 2}"),
+        call("each", "{n: '{{ item }}'}"),
+        call("x", "{n: 3}"),
+        call("broken", "{n: 4}"),
+    )
+}
+
 #[test]
-fn many_runs_are_re_driven_once_each_across_a_restart() {
-    const RUNS: usize = 60;
+fn each_scope_runs_again_what_it_names_and_nothing_else() {
     let (project, server) = world();
-    let source = |path: &str| {
+    project.write("flows/shapes.yaml", &shapes(&server.url));
+    project.run(&["run", "shapes", "--id", "base"]).with_code(3);
+    let base = project.run(&["--json", "show", "base"]).json();
+    let event = |step: &str| {
+        let history = project.run(&["--json", "history", "base"]).with_code(0).json();
+        let at = history.as_array().unwrap().iter().find(|entry| {
+            entry["type"] == "ActivityTaskScheduled" && entry["facts"]["activation"] == step
+        });
+        at.unwrap_or_else(|| panic!("{history:#}"))["event"].as_u64().unwrap()
+    };
+    let before_b = (event("b") - 1).to_string();
+    let paths = ["/a", "/b", "/c", "/each", "/x", "/broken"];
+    let count = || paths.map(|path| times(&server, path));
+    for (scope, again) in [
+        (&["--step", "c"][..], [0, 0, 1, 0, 0, 0]),
+        (&["--from", "b"], [0, 1, 0, 0, 1, 1]),
+        (&["--item", "each[1]"], [0, 0, 0, 1, 0, 0]),
+        (&["--sub-run", "kid"], [0, 0, 0, 0, 0, 1]),
+        (&["--from-event", &before_b], [0, 1, 0, 0, 1, 1]),
+    ] {
+        let before = count();
+        let run = base["run_id"].as_str().unwrap();
+        project.run(&[&["redrive", run][..], scope].concat()).with_code(3);
+        let after = count();
+        let more: Vec<usize> =
+            after.iter().zip(before).map(|(after, before)| after - before).collect();
+        assert_eq!(more, again, "{scope:?}");
+    }
+}
+
+#[test]
+fn a_re_drive_takes_the_pinned_the_latest_a_numbered_or_a_given_definition() {
+    let (project, server) = world();
+    let flow = |word: &str| {
         format!(
-            "name: one\ninput: {{n: integer}}\nsteps:\n  - {{id: a, node: http.request, with: {{method: PUT, url: '{}{path}', body: {{n: '{{{{ input.n }}}}'}}}}}}\n",
+            "name: word\nsteps:\n\
+             \x20 - {{id: a, node: http.request, with: {{method: PUT, url: '{}/a', body: {{n: 0}}}}}}\n\
+             \x20 - {{id: b, needs: [a], node: util.template, with: {{template: {word}}}}}\n\
+             output: '{{{{ steps.b.output.text }}}}'\n",
             server.url
         )
     };
-    project.write("flows/one.yaml", &source("/broken"));
-    let served = Served::start(&project);
-    let token = std::fs::read_to_string(project.path().join(".reflux/token")).unwrap();
-    let post = |served: &Served, path: &str, body: &Value| {
-        let (status, answer) = ask(served, "POST", path, &token, &body.to_string());
-        assert_eq!(status, 200, "{answer}");
-        answer
-    };
-    let get = |served: &Served, path: &str| ask(served, "GET", path, &token, "").1;
-    for n in 0..RUNS {
-        let start = json!({"flow": "one", "workflow_id": format!("w{n}"), "input": {"n": n}});
-        post(&served, "/api/v1/runs", &start);
+    for word in ["one", "two", "three"] {
+        project.write("flows/word.yaml", &flow(word));
+        project.run(&["deploy", "word", "--check", "0"]).with_code(0);
+        if word == "one" {
+            project.run(&["run", "word", "--id", "w"]).with_code(0);
+        }
     }
-    let failed = "/api/v1/runs?flow=one&statuses=RUN_STATUS_FAILED&page_size=1000";
-    wait_until("the failures", || {
-        get(&served, failed)["runs"].as_array().is_some_and(|runs| runs.len() == RUNS)
-    });
-    let mended = json!({"source": {"text": source("/mended"), "file": "one.yaml"}});
-    let request = json!({
-        "query": "ExecutionStatus = 'Failed' AND WorkflowType = 'one'",
-        "redrive": mended, "per_second": 60, "request_id": "bulk",
-    });
-    let bulk = post(&served, "/api/v1/redrives", &request);
-    assert_eq!(bulk["runs"], json!(RUNS), "{bulk}");
-    let run = bulk["run"]["run_id"].as_str().unwrap().to_owned();
-    wait_until("some of them", || times(&server, "/mended") > RUNS / 6);
-    served.kill();
-    assert!(times(&server, "/mended") < RUNS, "it was over before the crash");
-    let served = Served::start(&project);
-    let path = format!("/api/v1/runs/{run}/describe");
-    wait_until("the bulk run", || get(&served, &path)["run"]["status"] == "RUN_STATUS_COMPLETED");
-    let told = get(&served, &path);
-    let became = told["output"].as_array().unwrap();
-    assert!(became.iter().all(|one| one["new"].is_string()), "{became:#?}");
-    let completed = "/api/v1/runs?flow=one&statuses=RUN_STATUS_COMPLETED&page_size=1000";
-    wait_until("the re-drives", || {
-        get(&served, completed)["runs"].as_array().is_some_and(|runs| runs.len() == RUNS)
-    });
-    let all = get(&served, "/api/v1/runs?flow=one&page_size=1000");
-    assert_eq!(all["runs"].as_array().unwrap().len(), 2 * RUNS, "some were re-driven twice");
-    // Those that have a later run are left alone: there is nothing for a second one to do.
-    let request = json!({
-        "query": "ExecutionStatus = 'Failed' AND WorkflowType = 'one'", "request_id": "second",
-    });
-    let second = post(&served, "/api/v1/redrives", &request);
-    let path = format!("/api/v1/runs/{}/describe", second["run"]["run_id"].as_str().unwrap());
-    wait_until("the second one", || get(&served, &path)["run"]["status"] == "RUN_STATUS_COMPLETED");
-    let told = get(&served, &path);
-    let skipped = told["output"].as_array().unwrap();
-    assert!(skipped.iter().all(|one| one["skipped"].is_string()), "{skipped:#?}");
+    let base = project.run(&["--json", "show", "w"]).json()["run_id"].as_str().unwrap().to_owned();
+    project.write("mended.yaml", &flow("four"));
+    for (definition, word) in [
+        (&["--definition", "pinned"][..], "one"),
+        (&["--definition", "latest"], "three"),
+        (&["--definition", "2"], "two"),
+        (&["--with", "mended.yaml"], "four"),
+    ] {
+        let gave = project.run(&[&["redrive", &base, "--json"][..], definition].concat());
+        assert_eq!(gave.with_code(0).json()["output"], json!(word), "{definition:?}");
+    }
+    assert_eq!(times(&server, "/a"), 1, "what no definition changed was done again");
+    let none = project.run(&["redrive", &base, "--definition", "9"]).with_code(2).stderr;
+    assert!(none.contains('9'), "{none}");
 }
 
-fn ask(served: &Served, method: &str, path: &str, token: &str, body: &str) -> (u16, Value) {
-    let mut stream = TcpStream::connect(&served.http).unwrap();
-    let token = token.trim();
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, serde_json::from_str(body).unwrap_or(Value::Null))
+#[test]
+fn re_drives_are_linked_to_their_bases_which_stay_as_they_were() {
+    let (project, server) = world();
+    project.write("flows/chain.yaml", &chain(&server.url, "/broken"));
+    project.run(&["run", "chain", "--id", "w"]).with_code(1);
+    let newest = || project.run(&["--json", "show", "w"]).with_code(0).json();
+    let id = |run: &Value| run["run_id"].as_str().unwrap().to_owned();
+    let first = newest();
+    let history = || project.run(&["--json", "history", &id(&first), "--attempts"]).stdout;
+    let before = history();
+    let redrive = ["redrive", "w", "--allow-unsafe", "s12", "--reason", "again"];
+    project.run(&redrive).with_code(1);
+    let second = newest();
+    project.run(&redrive).with_code(1);
+    let third = newest();
+    let base = |run: &Value| {
+        (run["redriven_from"]["run_id"].clone(), run["redriven_from"]["epoch"].clone())
+    };
+    assert!(first["redriven_from"].is_null(), "{first:#}");
+    assert_eq!(base(&second), (json!(id(&first)), json!(1)), "{second:#}");
+    assert_eq!(base(&third), (json!(id(&second)), json!(2)), "{third:#}");
+    assert_eq!(history(), before, "the base has changed");
+    assert_eq!(times(&server, "/broken"), 3);
+    assert_eq!(times(&server, "/s1"), 1);
+}
+
+#[test]
+fn dead_letters_are_the_newest_runs_that_nobody_has_run_again() {
+    let (project, server) = world();
+    project.write("flows/chain.yaml", &chain(&server.url, "/broken"));
+    // Its process is killed, and what became of its step is not known.
+    project.write("flows/harm.yaml", "name: harm\nsteps:\n  - {id: hold, node: t.hold}\n");
+    project.write(
+        "nodes/t.yaml",
+        "module: t\nversion: 1.0.0\nactions:\n  - {name: hold, command: [./hold.sh], effects: unsafe}\n",
+    );
+    project
+        .write("hold.sh", "#!/bin/sh\necho >> holds\nwhile [ -e hold.sh ]; do sleep 0.02; done\n");
+    project.write("mended.yaml", &chain(&server.url, "/s12"));
+    for id in ["d1", "d2", "d3"] {
+        project.run(&["run", "chain", "--id", id]).with_code(1);
+    }
+    let harm = project.start(&["run", "harm", "--id", "unknown"]);
+    project.wait_for("holds");
+    harm.kill();
+    project.run(&["resume"]).with_code(0);
+    let mend = ["--with", "mended.yaml", "--allow-unsafe", "s12"];
+    for id in ["d3", "d2"] {
+        project.run(&[&["redrive", id][..], &mend].concat()).with_code(0);
+    }
+    let dead = |more: &[&str]| -> Vec<String> {
+        let told =
+            project.run(&[&["list", "--dead", "--json"][..], more].concat()).with_code(0).json();
+        let runs = told["runs"].as_array().unwrap().clone();
+        runs.iter().map(|run| run["workflow_id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(dead(&[]), ["unknown", "d1"]);
+    // Those that were run again take no place of the page.
+    assert_eq!(dead(&["--flow", "chain", "--limit", "1"]), ["d1"]);
+    assert_eq!(dead(&["--limit", "1"]), ["unknown"]);
 }

@@ -94,6 +94,20 @@ fn deploy_tells_which_runs_a_version_would_have_led_elsewhere() {
 }
 
 #[test]
+fn deploy_checks_as_many_runs_as_it_is_told() {
+    let project = project();
+    for id in ["one", "two", "three"] {
+        run(&project, id, "1");
+    }
+    project.write("flows/ship.yaml", &SHIP.replace("output.n }}", "output.n + 1 }}"));
+    let said = project.run(&["deploy", "ship", "--check", "2"]).with_code(0);
+    assert!(said.stderr.contains("2 of 2 runs would have been led elsewhere"), "{said:?}");
+    project.write("flows/ship.yaml", &SHIP.replace("output.n }}", "output.n + 2 }}"));
+    let said = project.run(&["deploy", "ship", "--check", "0"]).with_code(0);
+    assert!(!said.stderr.contains("led elsewhere"), "{said:?}");
+}
+
+#[test]
 fn diff_tells_two_runs_apart_step_by_step() {
     let project = project();
     run(&project, "one", "1");

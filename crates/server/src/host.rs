@@ -28,7 +28,7 @@ use tokio::sync::{Semaphore, watch};
 
 use turn::Turns;
 
-use crate::bulk::{self, Redriver};
+use crate::bulk::{self, Work};
 use crate::catalogue::Nodes;
 use crate::registry::Registry;
 use crate::secrets::Secrets;
@@ -59,7 +59,7 @@ struct Inner {
     permits: Semaphore,
     attempts: Mutex<Attempts>,
     spans: OnceLock<Spans>,
-    redriver: Redriver,
+    bulk: bulk::Worker,
 }
 
 /// The attempts that were handed to this host and have not ended.
@@ -101,7 +101,7 @@ impl LocalHost {
             ),
             attempts: Mutex::default(),
             spans: OnceLock::new(),
-            redriver: Redriver::default(),
+            bulk: bulk::Worker::default(),
         };
         let handle = runtime.handle().clone();
         Ok(Arc::new(Self { inner: Arc::new(inner), runtime: Mutex::new(Some(runtime)), handle }))
@@ -123,9 +123,9 @@ impl LocalHost {
         pacing::align(&self.inner.gates, &self.inner.registry, &self.nodes());
     }
 
-    /// Tells which service re-drives runs for bulk runs.
+    /// Tells which service does the work of bulk runs.
     pub(crate) fn serves(&self, service: &Arc<crate::service::Service>) {
-        self.inner.redriver.connect(service);
+        self.inner.bulk.connect(service);
     }
 
     /// What is deployed and registered.
@@ -226,8 +226,8 @@ impl Drop for LocalHost {
 
 impl reflux_flow::Policies for LocalHost {
     fn policy(&self, node: &NodeRef, input: &Value) -> Option<NodePolicy> {
-        if node.name == bulk::NODE {
-            return Some(Redriver::policy());
+        if Work::of_node(&node.name).is_some() {
+            return Some(bulk::Worker::policy());
         }
         self.nodes().policy(node, input)
     }

@@ -275,6 +275,8 @@ pub struct ListRuns {
     pub statuses: Vec<String>,
     /// Started then or later, nanoseconds since 1970.
     pub since: Option<i64>,
+    /// Only the latest run of each workflow id.
+    pub latest: bool,
     /// The `next` of the page before.
     pub after: Option<String>,
     /// How many at most.

@@ -394,9 +394,30 @@ impl Service {
             ..Filter::all(NAMESPACE)
         };
         let limit = wanted.limit.clamp(1, reflux_store::PAGE_RUNS_MAX);
-        let (runs, next) = self.page(&filter, wanted.after.as_deref(), limit)?;
+        let (mut runs, mut next) = self.page(&filter, wanted.after.as_deref(), limit)?;
+        if wanted.latest {
+            self.keep_latest(&mut runs)?;
+            while let Some(after) = next.take_if(|_| runs.len() < limit) {
+                let (mut more, behind) = self.page(&filter, Some(&after), limit - runs.len())?;
+                self.keep_latest(&mut more)?;
+                runs.extend(more);
+                next = behind;
+            }
+        }
         let now = clock::now();
         Ok(Response::Page { runs: runs.iter().map(|run| Row::of(run, now)).collect(), next })
+    }
+
+    /// Leaves out runs that a later one of their workflow id has taken the place of.
+    fn keep_latest(&self, runs: &mut Vec<Summary>) -> Result<(), Error> {
+        let mut kept = Vec::with_capacity(runs.len());
+        for run in runs.drain(..) {
+            if self.engine.current(&Lane::of(&run.key))?.is_none_or(|latest| latest == run.key) {
+                kept.push(run);
+            }
+        }
+        *runs = kept;
+        Ok(())
     }
 
     /// Runs behind a page token, newest first, and the token of the next page.

@@ -794,6 +794,48 @@ fn a_flow_looks_like_any_other_run() {
     });
 }
 
+#[test]
+fn code_and_flows_are_paused_and_unpaused_over_temporals_api() {
+    served(async |mut client, _| {
+        client.start("code").await;
+        client.flow("flow", "steps: [{ id: wait, wait: 1h }]").await;
+        for id in ["code", "flow"] {
+            let reason = "a break".to_owned();
+            let pause = PauseWorkflowExecutionRequest {
+                namespace: "default".into(),
+                workflow_id: id.into(),
+                reason: reason.clone(),
+                request_id: "p".into(),
+                ..Default::default()
+            };
+            client.api.pause_workflow_execution(pause.clone()).await.unwrap();
+            client.api.pause_workflow_execution(pause).await.unwrap(); // a repetition
+            let described = client.describe(id).await;
+            let info = described.workflow_extended_info.unwrap().pause_info.unwrap();
+            assert_eq!(info.reason, reason, "{id}");
+            let unpause = UnpauseWorkflowExecutionRequest {
+                namespace: "default".into(),
+                workflow_id: id.into(),
+                request_id: "u".into(),
+                ..Default::default()
+            };
+            client.api.unpause_workflow_execution(unpause).await.unwrap();
+            let described = client.describe(id).await;
+            assert!(described.workflow_extended_info.is_none_or(|info| info.pause_info.is_none()));
+            let history = kinds(&client.history(id, |_| {}).await.history);
+            let of = |kind| history.iter().filter(|one| **one == kind).count();
+            assert_eq!(
+                (of(EventType::WorkflowExecutionPaused), of(EventType::WorkflowExecutionUnpaused)),
+                (1, 1),
+                "{id}"
+            );
+        }
+        // A paused run of code has no task for its worker; behind the pause it has.
+        let task = client.poll().await;
+        assert_eq!(task.workflow_execution.unwrap().workflow_id, "code");
+    });
+}
+
 impl Client {
     async fn query(
         &mut self,

@@ -10,6 +10,7 @@
 mod error;
 mod http;
 mod run;
+mod steer;
 mod watch;
 
 use serde::Serialize;

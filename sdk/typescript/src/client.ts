@@ -242,6 +242,18 @@ export class Client {
     return runOf(answer.run);
   }
 
+  /** Pause every open run that a query takes; the run that does so. */
+  async pauseRuns(query: string, reason = "", perSecond = 0): Promise<Run> {
+    const body = { query, reason, perSecond, requestId: randomUUID() };
+    return runOf((await this.#post("/api/v1/runs:pause", body)).run);
+  }
+
+  /** Let every paused run that a query takes go on; the run that does so. */
+  async resumeRuns(query: string, reason = "", perSecond = 0): Promise<Run> {
+    const body = { query, reason, perSecond, requestId: randomUUID() };
+    return runOf((await this.#post("/api/v1/runs:resume", body)).run);
+  }
+
   /** A new run in the state that a run had at one of its events. */
   async fork(run: string, fromEvent: number, workflowId = "", reason = ""): Promise<Run> {
     const body = { fromEvent, workflowId, reason, requestId: randomUUID() };

@@ -52,6 +52,7 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
             false => args.status.clone(),
         },
         since: args.since.as_deref().map(since).transpose()?,
+        latest: args.dead,
         after: args.after.clone(),
         limit: usize::from(args.limit),
     };
@@ -68,21 +69,12 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
     };
     let (mut runs, next) = client.list(wanted.clone())?;
     if args.dead {
-        let dead = unresolved(&client, wanted)?.into_iter().chain(runs);
-        runs = dead
-            .filter_map(|row| not_replaced(&client, row).transpose())
-            .collect::<Result<_, _>>()?;
+        runs.splice(..0, unresolved(&client, wanted)?);
         runs.truncate(usize::from(args.limit));
     }
     show(&runs, next.as_deref(), out);
     leave(client);
     done()
-}
-
-/// The run, unless a later one of its workflow id has taken its place.
-fn not_replaced(client: &Client, row: Row) -> Result<Option<Row>, Error> {
-    let newest = client.find(&row.run.workflow_id)?;
-    Ok((newest.run.run_id == row.run.run_id).then_some(row))
 }
 
 /// Open runs with a step whose outcome is unknown.

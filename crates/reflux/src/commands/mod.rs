@@ -16,6 +16,7 @@ pub mod keys;
 mod known;
 pub mod limits;
 pub mod list;
+mod many;
 pub mod mutate;
 pub mod nodes;
 pub mod pause;

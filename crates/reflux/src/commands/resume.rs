@@ -8,6 +8,7 @@ use reflux_server::protocol::{ListRuns, Request, Row, new_request_id};
 use reflux_server::story::{Story, Telling};
 use serde_json::{Value, json};
 
+use super::many::{self, Many};
 use super::{Done, project};
 use crate::cli::Global;
 use crate::failure::{INTERRUPTED, OK};
@@ -22,10 +23,26 @@ const FOLLOWED_MAX: usize = 1000;
 ///
 /// Whatever was left open goes on as soon as this or `run` works in the project. With a run, this
 /// follows it to its end; without one it follows all, until each is closed or waits for a person.
+/// With a query it lets the paused runs of a list go on, as a run of its own.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Run id, the beginning of one, workflow id, or `last`
     run: Option<String>,
+    /// Let every paused run of this list go on: `WorkflowType = 'x' AND StartTime > '2026-01-31T12:00:00Z'`
+    #[arg(long, value_name = "QUERY", conflicts_with_all = ["run", "steps"])]
+    query: Option<String>,
+    /// Most runs per second
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true,
+        requires = "query"
+    )]
+    rate: u32,
+    /// Why, for whoever reads the histories
+    #[arg(long, default_value = "", hide_default_value = true, requires = "query")]
+    reason: String,
     /// Let a paused run go on for so many starts of steps and items, then pause it again
     #[arg(long, value_name = "N", requires = "run", value_parser = clap::value_parser!(u32).range(1..))]
     steps: Option<u32>,
@@ -39,6 +56,9 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
             .into());
     }
     let mut session = Session::open(&project)?;
+    if let Some(query) = &args.query {
+        return many::go(session, Many::Resume, query, args.rate, &args.reason, out);
+    }
     let (code, interrupted) = match &args.run {
         Some(name) => one(&mut session, name, args.steps, out)?,
         None => all(&mut session, out)?,

@@ -2,6 +2,9 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod browser;
+pub mod chain;
+pub mod dice;
+pub mod rest;
 pub mod sdk;
 pub mod served;
 

@@ -12,7 +12,7 @@ use reflux_proto::api::run_service_server::{RunService, RunServiceServer};
 use reflux_proto::api::trigger_service_server::{TriggerService, TriggerServiceServer};
 use tonic::{Code, Request, Response, Status};
 
-use super::{flows, limits, live, nodes, redrive, replay, runs, steer, triggers};
+use super::{flows, limits, live, many, nodes, redrive, replay, runs, steer, triggers};
 use crate::access::Caller;
 use crate::net::limits::BODY_BYTES_MAX;
 use crate::net::{App, Services};
@@ -119,7 +119,9 @@ service! { RunService {
     redrive_run(RedriveRunRequest) -> RedriveRunResponse: redrive::run;
     plan_redrive(PlanRedriveRequest) -> PlanRedriveResponse: redrive::plan;
     fork_run(ForkRunRequest) -> ForkRunResponse: redrive::fork;
-    redrive_runs(RedriveRunsRequest) -> RedriveRunsResponse: redrive::many;
+    redrive_runs(RedriveRunsRequest) -> RedriveRunsResponse: many::redrive;
+    pause_runs(PauseRunsRequest) -> PauseRunsResponse: many::pause;
+    resume_runs(ResumeRunsRequest) -> ResumeRunsResponse: many::resume;
 }
 
 service! { NodeService {}

@@ -15,6 +15,7 @@ pub mod flows;
 pub(crate) mod grpc;
 pub mod limits;
 pub(crate) mod live;
+pub mod many;
 pub mod nodes;
 mod page;
 pub mod redrive;
@@ -74,7 +75,9 @@ pub const METHODS: &[(&str, Call)] = &[
     ("RunService/RedriveRun", |s, v| answer(s, v, redrive::run)),
     ("RunService/PlanRedrive", |s, v| answer(s, v, redrive::plan)),
     ("RunService/ForkRun", |s, v| answer(s, v, redrive::fork)),
-    ("RunService/RedriveRuns", |s, v| answer(s, v, redrive::many)),
+    ("RunService/RedriveRuns", |s, v| answer(s, v, many::redrive)),
+    ("RunService/PauseRuns", |s, v| answer(s, v, many::pause)),
+    ("RunService/ResumeRuns", |s, v| answer(s, v, many::resume)),
     ("NodeService/RegisterNode", |s, v| answer(s, v, nodes::register)),
     ("NodeService/ListNodes", |s, v| answer(s, v, nodes::list)),
     ("NodeService/GetNode", |s, v| answer(s, v, nodes::get)),

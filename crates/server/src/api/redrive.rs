@@ -11,10 +11,8 @@ use reflux_proto::api::redrive::{Definition, Scope as Wanted};
 use reflux_store::Summary;
 use serde_json::{Map, Value};
 
-use super::{check_id, convert, flows, namespace, runs, source};
-use crate::bulk;
+use super::{check_id, convert, flows, runs, source};
 use crate::service::Service;
-use crate::temporal::lists;
 use crate::{Error, Kind, clock};
 
 /// Runs a run again.
@@ -76,43 +74,6 @@ pub fn fork(service: &Service, request: v1::ForkRunRequest) -> Result<v1::ForkRu
     };
     let (run, existing) = begin(service, &base, &wanted)?;
     Ok(v1::ForkRunResponse { run, existing })
-}
-
-/// Re-drives the runs of a list, as a run of its own.
-///
-/// # Errors
-/// [`Kind::Invalid`] for a query that cannot be read or takes too many runs; [`Kind::NotFound`]
-/// when it takes none.
-pub fn many(
-    service: &Service,
-    request: v1::RedriveRunsRequest,
-) -> Result<v1::RedriveRunsResponse, Error> {
-    check_id("request id", &request.request_id)?;
-    let namespace = namespace(service, &request.namespace)?;
-    if request.query.trim().is_empty() {
-        return Err(Error::invalid("no query is given")
-            .suggest("say which runs, such as ExecutionStatus = 'Failed' AND WorkflowType = 'x'"));
-    }
-    if request.per_second > bulk::RATE_MAX {
-        return Err(Error::invalid(format!("at most {} per second are possible", bulk::RATE_MAX)));
-    }
-    let mut found =
-        lists::newest(service.engine(), &request.query, &namespace, bulk::RUNS_MAX + 1)?;
-    found.retain(|run| &*run.workflow_type != bulk::FLOW && run.spec.is_some());
-    if found.len() > bulk::RUNS_MAX {
-        return Err(Error::invalid(format!("the query takes more than {} runs", bulk::RUNS_MAX))
-            .suggest("narrow it, for example by StartTime, and call again for the rest"));
-    }
-    if found.is_empty() {
-        return Err(Error::not_found("the query takes no run of a flow"));
-    }
-    found.reverse(); // the oldest first
-    let (summary, existing) = bulk::start(service, &namespace, &found, &request)?;
-    Ok(v1::RedriveRunsResponse {
-        run: summary.map(|summary| convert::run(&summary, clock::now())),
-        existing,
-        runs: convert::count(found.len()),
-    })
 }
 
 fn begin(

@@ -92,7 +92,7 @@ pub fn verify_all(
     let namespace = namespace(service, &request.namespace)?;
     let with = With::of(service, &namespace, request.with)?;
     let limit = page::size(request.limit);
-    let found = lists::newest(service.engine(), &request.query, &namespace, limit)?;
+    let found = lists::newest(service.engine(), &request.query, &namespace, limit, |_| true)?;
     let mut answer = v1::VerifyRunsResponse::default();
     for run in found {
         let mut row = v1::VerifiedRun {
@@ -278,9 +278,15 @@ impl Did<'_> {
         }
     }
 
-    fn values(&self) -> Value {
+    /// Whether it was taken over from another run: then it was found by its input, and has none.
+    fn is_taken_over(&self) -> bool {
+        self.visit.is_some_and(|visit| visit.kept.is_some() && visit.input.is_none())
+    }
+
+    fn values(&self, with_input: bool) -> Value {
         self.visit.map_or(Value::Object(Map::new()), |visit| {
-            values(visit.input.as_ref(), visit.output.as_ref(), visit.error.as_ref())
+            let input = visit.input.as_ref().filter(|_| with_input);
+            values(input, visit.output.as_ref(), visit.error.as_ref())
         })
     }
 
@@ -324,7 +330,9 @@ fn side_by_side(before: &Story, after: &Story) -> (Vec<v1::DiffedActivation>, St
     let mut first_difference = None;
     let activations = pairs
         .map(|(name, a, b)| {
-            let (values_a, values_b) = (a.map(Did::values), b.map(Did::values));
+            let with_input = ![a, b].into_iter().flatten().any(Did::is_taken_over);
+            let values = |did: Option<&Did<'_>>| did.map(|did| did.values(with_input));
+            let (values_a, values_b) = (values(a), values(b));
             let same = a.map(Did::outcome) == b.map(Did::outcome) && values_a == values_b;
             let differences = match (&values_a, &values_b) {
                 (Some(a), Some(b)) => differing(a, b),

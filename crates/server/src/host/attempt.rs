@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 
 use super::outcome::{self, OUTPUT_BYTES_MAX, Outcome};
 use super::{Inner, turn};
-use crate::bulk;
+use crate::bulk::Work;
 use crate::secrets::Scrub;
 use crate::telemetry::attempts::{self, Ending};
 use crate::{clock, workers};
@@ -80,8 +80,8 @@ async fn run(inner: Arc<Inner>, attempt: Attempt, context: Context) {
 
 /// Calls the node and waits for it, its time limit or its cancellation.
 async fn call(inner: &Inner, attempt: &Attempt, context: &Context, scrub: &mut Scrub) -> Outcome {
-    if &*attempt.node == bulk::NODE {
-        return match inner.redriver.call(attempt).await {
+    if let Some(work) = Work::of_node(&attempt.node) {
+        return match inner.bulk.call(work, attempt).await {
             Ok(output) => Outcome::Completed(output),
             Err(failure) => Outcome::Failed(failure),
         };

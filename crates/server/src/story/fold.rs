@@ -581,12 +581,13 @@ impl Telling {
             handled_failure: self.handled_failure,
             started: self.run.started_at,
             closed: closed.map(|close| close.time),
-            paused: self
-                .run
-                .paused
-                .as_ref()
-                .filter(|_| closed.is_none())
-                .map(|paused| paused.reason.to_string()),
+            paused: self.run.paused.as_ref().filter(|_| closed.is_none()).map(|paused| {
+                match (&*paused.reason, &*paused.identity) {
+                    ("", "") => "no reason was given".to_owned(),
+                    ("", who) => format!("by {who}, without a reason"),
+                    (reason, _) => reason.to_owned(),
+                }
+            }),
             cancel_requested: self.run.cancel_requested.is_some(),
             input: self.input.clone(),
             output: self.output.clone(),

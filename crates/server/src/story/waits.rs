@@ -114,10 +114,15 @@ impl Telling {
             out.push(WaitsFor {
                 activation: None,
                 kind: "resume",
-                text: format!(
-                    "somebody to resume it: it was paused by {} ({})",
-                    paused.identity, paused.reason
-                ),
+                text: match &*paused.reason {
+                    "" => format!("somebody to resume it: it was paused by {}", paused.identity),
+                    why => {
+                        format!(
+                            "somebody to resume it: it was paused by {} ({why})",
+                            paused.identity
+                        )
+                    }
+                },
                 command: Some(format!("reflux resume {run}")),
                 on: Vec::new(),
             });

@@ -84,7 +84,7 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// The newest runs that a filter of this language takes, at most so many.
+/// The newest runs that a filter of this language and `takes` take, at most so many.
 ///
 /// # Errors
 /// The filter cannot be read, or the store cannot.
@@ -93,13 +93,14 @@ pub(crate) fn newest(
     query: &str,
     namespace: &str,
     max: usize,
+    takes: impl Fn(&Summary) -> bool,
 ) -> Result<Vec<Summary>, crate::Error> {
     let query = Query::parse(query).map_err(|wrong| crate::Error::invalid(wrong.to_string()))?;
     let (mut found, mut after) = (Vec::new(), None);
     while found.len() < max {
         let limit = PAGE_RUNS_MAX.min(max - found.len());
         let (runs, next) = page(engine, &query, namespace, after, limit)?;
-        found.extend(runs);
+        found.extend(runs.into_iter().filter(&takes));
         after = next;
         if after.is_none() {
             break;

@@ -286,6 +286,18 @@ class Client:
         answer = await self._post("/api/v1/redrives", {**body, "request_id": str(uuid.uuid4())})
         return Run.of(answer["run"])
 
+    async def pause_runs(self, query: str, reason: str = "", *, per_second: int = 0) -> Run:
+        """Pause every open run that a query takes; the run that does so."""
+        return await self._suspend_runs("pause", query, reason, per_second)
+
+    async def resume_runs(self, query: str, reason: str = "", *, per_second: int = 0) -> Run:
+        """Let every paused run that a query takes go on; the run that does so."""
+        return await self._suspend_runs("resume", query, reason, per_second)
+
+    async def _suspend_runs(self, what: str, query: str, reason: str, per_second: int) -> Run:
+        body = {"query": query, "reason": reason, "per_second": per_second, "request_id": str(uuid.uuid4())}
+        return Run.of((await self._post(f"/api/v1/runs:{what}", body))["run"])
+
     async def fork(self, run: str, from_event: int, *, workflow_id: str = "", reason: str = "") -> Run:
         """A new run in the state that a run had at one of its events."""
         body = {"from_event": from_event, "workflow_id": workflow_id, "reason": reason}

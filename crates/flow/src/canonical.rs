@@ -10,7 +10,8 @@ use crate::diagnostic::Diagnostic;
 use crate::duration::format_duration;
 use crate::expr::Expr;
 use crate::graph::{
-    Action, Compensation, Flow, ForEach, Join, NodeRef, Parameter, Retry, Rule, Step, StepId, Wait,
+    Action, CacheScope, Caching, Compensation, Flow, ForEach, Join, NodeRef, Parameter, Retry,
+    Rule, Step, StepId, Wait,
 };
 use crate::syntax::parse_value;
 
@@ -121,6 +122,7 @@ pub(crate) fn step(step: &Step) -> Value {
     optional("heartbeat", step.heartbeat_timeout.map(|d| json!(format_duration(d))));
     optional("queue", step.task_queue.as_ref().map(|q| json!(q)));
     optional("compensate", step.compensate.as_ref().map(compensate));
+    optional("cache", step.cache.as_ref().map(caching));
     Value::Object(map)
 }
 
@@ -173,6 +175,19 @@ fn retry(retry: &Retry) -> Value {
             "maximum": format_duration(*maximum),
         }),
     }
+}
+
+/// What a step says of results of other runs, in its canonical document.
+pub(crate) fn caching(caching: &Caching) -> Value {
+    let scope = match caching.scope {
+        CacheScope::Flow => "flow",
+        CacheScope::Namespace => "namespace",
+    };
+    let mut map = Map::from_iter([("scope".to_owned(), json!(scope))]);
+    if let Some(ttl) = caching.ttl {
+        map.insert("ttl".into(), json!(format_duration(ttl)));
+    }
+    Value::Object(map)
 }
 
 fn compensate(c: &Compensation) -> Value {

@@ -7,6 +7,7 @@
 //! nodes and edges (canvas)        ─┘
 //! ```
 
+mod caching;
 mod canvas;
 mod fields;
 pub(crate) mod link;

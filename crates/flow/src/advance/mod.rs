@@ -8,6 +8,7 @@
 //! execution whose decider happens to be in the partition. The loop ends when nothing more can be
 //! decided, or when the record is full: then the run goes on in the next one.
 
+mod caching;
 mod close;
 mod next;
 mod reuse;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use reflux_core::{Command, Context, Draft, EffectClass, Item, Rejection, decide};
 use serde_json::Value;
 
+pub use caching::{CacheAsk, CacheHeader, CacheKey, Cached, HEADER_CACHE};
 pub(crate) use next::{INPUT_BYTES_MAX, mark};
 
 use crate::decider::Decider;
@@ -32,6 +34,12 @@ pub trait Policies {
     /// How the node is called with that rendered input (secrets are not in it); `None` when no
     /// such node is registered. What a call does may depend on its input: a GET reads, a POST acts.
     fn policy(&self, node: &NodeRef, input: &Value) -> Option<NodePolicy>;
+
+    /// What there is for a step that would take a result of another run. The answer is recorded,
+    /// but for [`Cached::Held`], after which the run is to be advanced again.
+    fn cached(&self, _ask: &CacheAsk<'_>) -> Cached {
+        Cached::Uncached
+    }
 }
 
 /// How a node is called.

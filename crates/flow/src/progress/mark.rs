@@ -183,6 +183,9 @@ pub struct Reuse {
     /// What it was found by; `None` when a person gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Key>,
+    /// The exact version of the node that gave it, when it was found by the call alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// Whose it is.
     pub kind: ReuseKind,
 }
@@ -206,6 +209,8 @@ pub enum ReuseKind {
     Reuse,
     /// A person's.
     Override,
+    /// That of any run which made the same call.
+    Cache,
 }
 
 impl Reuse {
@@ -217,7 +222,25 @@ impl Reuse {
             error: kept.error.clone(),
             from: Some(from),
             key: Some(key),
+            version: None,
             kind: ReuseKind::Reuse,
+        }
+    }
+
+    pub(crate) fn cached(
+        activation: &Activation,
+        output: Value,
+        from: Origin,
+        version: &str,
+    ) -> Self {
+        Self {
+            activation: activation.to_string(),
+            output,
+            error: None,
+            from: Some(from),
+            key: None,
+            version: Some(version.to_owned()),
+            kind: ReuseKind::Cache,
         }
     }
 
@@ -228,6 +251,7 @@ impl Reuse {
             error: None,
             from: None,
             key: None,
+            version: None,
             kind: ReuseKind::Override,
         }
     }

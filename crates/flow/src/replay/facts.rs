@@ -258,7 +258,7 @@ fn typed(name: &str, facts: Value) -> Value {
 }
 
 /// The activation whose result was taken over.
-fn reused(marker: &reflux_core::Marker) -> Option<String> {
+pub(super) fn reused(marker: &reflux_core::Marker) -> Option<String> {
     let ours = &*marker.name == MARKER_REUSE;
     let mark: Value = serde_json::from_slice(payload::marker_json(marker)).ok().filter(|_| ours)?;
     let activation = mark.get("activation")?.as_str()?;

@@ -11,10 +11,10 @@ use reflux_core::{Decision, EffectClass, Event, Item, Kind, RunKey, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::facts::{Difference, agree, differences, of_decision, of_event, phrase};
+use super::facts::{Difference, agree, differences, of_decision, of_event, phrase, reused};
 use super::short::{VALUE_BYTES, short};
 use super::{Bundles, MARKER_MUTATION, Problem, Replay};
-use crate::advance::{NodePolicy, Policies};
+use crate::advance::{CacheAsk, Cached, NodePolicy, Policies};
 use crate::graph::NodeRef;
 use crate::payload;
 use crate::schedule::rfc3339;
@@ -388,6 +388,17 @@ impl Policies for Recorded<'_> {
             Some(Kind::Marker(marker)) if is_node_missing(marker) => None,
             Some(_) | None => Some(policy),
         }
+    }
+
+    /// A step may have waited for another run's call until what is recorded of it.
+    fn cached(&self, ask: &CacheAsk<'_>) -> Cached {
+        let id = ask.activation.to_string();
+        let is_its = match self.0 {
+            Some(Kind::ActivityScheduled(scheduled)) => *scheduled.activity_id == *id,
+            Some(Kind::Marker(marker)) => reused(marker).is_some_and(|reused| reused == id),
+            Some(_) | None => false,
+        };
+        if is_its { Cached::Uncached } else { Cached::Held }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::materialise::{self, Job};
 use crate::partition::{Partition, Parts};
 use crate::queries::Queries;
 use crate::recover::Recovery;
+use crate::results::Results;
 use crate::router::Router;
 use crate::specs::Specs;
 use crate::upkeep::{self, Upkeep};
@@ -51,6 +52,7 @@ pub(crate) struct Assembly {
     pub watches: Arc<Watches>,
     pub matching: Arc<Matching>,
     pub queries: Arc<Queries>,
+    pub results: Arc<Results>,
     /// What is to be written into the stores.
     pub jobs: Receiver<Job>,
 }
@@ -83,9 +85,8 @@ impl Assembly {
         let local = Local { queue: LOCAL_QUEUE.into(), worker };
         let (jobs, jobs_in) = bounded::<Job>(materialise::QUEUE_MAX);
 
-        let mut stores = Vec::new();
-        let mut partitions = Vec::new();
-        for ((id, inbox), to_self) in (0..count).zip(inboxes).zip(internal) {
+        let mut recovered = Vec::new();
+        for id in 0..count {
             let store = store.partition(id)?;
             let recovery = Recovery {
                 id: PartitionId(id),
@@ -95,10 +96,16 @@ impl Assembly {
                 retention: options.retention,
             };
             let lease = recovery.run(&|| keeping.restore(&store, &specs))?;
-            stores.push(store.clone());
+            recovered.push((store, lease));
+        }
+        let stores: Vec<_> = recovered.iter().map(|(store, _)| store.clone()).collect();
+        let results = Arc::new(Results::load(options.cache, stores.clone(), router.clone())?);
+        let mut partitions = Vec::new();
+        for (((store, lease), inbox), to_self) in recovered.into_iter().zip(inboxes).zip(internal) {
+            let id = PartitionId(store.id());
             let (jobs, index, uuid) = (jobs.clone(), partitions.len(), world.uuid.clone());
             let parts = Parts {
-                id: PartitionId(id),
+                id,
                 log: log.clone(),
                 store,
                 specs: specs.clone(),
@@ -107,6 +114,7 @@ impl Assembly {
                 watches: watches.clone(),
                 matching: matching.clone(),
                 queries: queries.clone(),
+                results: results.clone(),
                 limits: options.limits.clone(),
                 local: local.clone(),
                 retention: options.retention,
@@ -125,6 +133,7 @@ impl Assembly {
             log,
             stores: stores.clone(),
             router: router.clone(),
+            results: results.clone(),
             now: world.now.clone(),
             snapshot_bytes: options.snapshot_bytes,
         });
@@ -138,6 +147,7 @@ impl Assembly {
             watches,
             matching,
             queries,
+            results,
             jobs: jobs_in,
         })
     }

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
-use reflux_core::{Command, Item, Limits, RunId, RunKey};
+use reflux_core::{Command, Item, Limits, RunId, RunKey, Timestamp};
 use reflux_flow::{Bundle, Steer};
 use reflux_log::{DiskLog, Log};
 use reflux_store::{Filter, Page, Place, Position, Store, Summary, backup};
@@ -21,6 +21,7 @@ use crate::matching::Matching;
 use crate::queries::Queries;
 use crate::recovered::Recovered;
 use crate::request::{Answer, Ask, Lane, NewRun, Request};
+use crate::results::{CacheBounds, CacheFilter, CacheRow, CacheUsage, Results};
 use crate::router::Router;
 use crate::specs::Specs;
 use crate::start::StartFlow;
@@ -44,6 +45,8 @@ pub struct Options {
     pub retention: Duration,
     /// Bytes of log after which a snapshot is taken and the log trimmed.
     pub snapshot_bytes: u64,
+    /// How many results other runs may take.
+    pub cache: CacheBounds,
     /// What runs may use.
     pub limits: Limits,
     /// Who claims the attempts of in-process nodes, for people: host and process.
@@ -58,6 +61,7 @@ impl Options {
             partitions: 4, // two cores keep two busy, and a split has something to split
             retention: Duration::from_secs(30 * 24 * 3600), // a month: long enough to ask what happened
             snapshot_bytes: 256 * 1024 * 1024, // four segments: bounds the disk and the restart
+            cache: CacheBounds::default(),
             limits: Limits::default(),
             identity: format!("reflux@{}", std::process::id()).into(),
         }
@@ -89,6 +93,7 @@ pub(crate) struct Inner {
     watches: Arc<Watches>,
     pub(crate) matching: Arc<Matching>,
     pub(crate) queries: Arc<Queries>,
+    results: Arc<Results>,
     /// Reads of the store at once.
     pub(crate) reads: Semaphore,
     keeper: Keeper,
@@ -125,7 +130,7 @@ impl Engine {
         let place = Place::create(&dir.display().to_string())?;
         let world = World::real();
         let assembly = Assembly::new(options, log.clone(), &store, place, host.clone(), &world)?;
-        host.recovered(&Recovered::new(&assembly.stores, &assembly.router))?;
+        host.recovered(&Recovered::new(&assembly.stores, &assembly.router, &assembly.results))?;
         let mut threads = Vec::new();
         for (index, (partition, inbox)) in assembly.partitions.into_iter().enumerate() {
             threads.push(spawn(&format!("partition-{index}"), move || {
@@ -148,6 +153,7 @@ impl Engine {
                 watches: assembly.watches,
                 matching: assembly.matching,
                 queries: assembly.queries,
+                results: assembly.results,
                 reads: Semaphore::new(READS_MAX),
                 keeper,
                 threads: Mutex::new(threads),
@@ -403,6 +409,24 @@ impl Engine {
     pub fn observe(&self) {
         self.inner.matching.observe();
         self.inner.queries.observe();
+        self.inner.results.observe();
+    }
+
+    /// The results that other runs may take, the newest first, at most so many.
+    pub fn cache_rows(&self, filter: &CacheFilter, limit: usize) -> Vec<CacheRow> {
+        self.inner.results.list(filter, limit)
+    }
+
+    /// How many results there are that other runs may take.
+    pub fn cache_usage(&self, filter: &CacheFilter) -> CacheUsage {
+        self.inner.results.usage(filter)
+    }
+
+    /// Forgets the results that came before a moment; tells how many there were. The histories
+    /// that they stand in stay. Whoever wants this to outlast a store that is rebuilt notes it, and
+    /// says it again with [`Recovered::clear_cache`].
+    pub fn clear_cache(&self, filter: &CacheFilter, before: Timestamp) -> usize {
+        self.inner.results.clear(filter, before)
     }
 
     /// The data directory.

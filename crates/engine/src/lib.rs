@@ -35,6 +35,7 @@ mod recover;
 mod recovered;
 mod redrive;
 mod request;
+mod results;
 mod router;
 mod specs;
 mod start;
@@ -61,6 +62,7 @@ pub use redrive::Redriving;
 pub use request::{
     Answer, Ask, Lane, NewRun, Reply, Request, Spec, WhenClosed, WhenOpen, no_reply,
 };
+pub use results::{CacheBounds, CacheFilter, CacheRow, CacheUsage};
 pub use start::StartFlow;
 pub use stepper::Stepper;
 pub use upkeep::Kept;

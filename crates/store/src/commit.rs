@@ -7,11 +7,12 @@ use reflux_core::RunKey;
 use reflux_proto::reflux::v1::Blob;
 
 use crate::blobs;
+use crate::cached::CachedResult;
 use crate::error::Error;
 use crate::rows::address::{Address, Workflow};
 use crate::rows::calendar::{DUE, EXPIRY};
 use crate::rows::meta::{self, Meta};
-use crate::rows::{current, items, run_id, started, summary, waiting, working};
+use crate::rows::{cached, current, items, run_id, started, summary, waiting, working};
 use crate::summary::{Indexed, Summary};
 use crate::table::Batch;
 use crate::view::View;
@@ -31,6 +32,8 @@ pub struct Changes {
     pub blobs: Vec<Blob>,
     /// Runs that leave the store.
     pub retired: Vec<RunKey>,
+    /// Results of `runs` that other runs may take.
+    pub cached: Vec<CachedResult>,
 }
 
 /// What a run went through.
@@ -66,6 +69,11 @@ pub(crate) fn batch(view: &View, changes: Changes) -> Result<Batch, Error> {
     }
     for workflow in orphaned {
         choose_current(view, &mut batch, workflow, &retired)?;
+    }
+    for result in &changes.cached {
+        if !retired.contains(&Address::of(&result.run)) {
+            cached::put(&mut batch, result)?;
+        }
     }
     for part in changes.blobs {
         blobs::put(view.rows.as_ref(), &mut batch, part, changes.applied)?;
@@ -196,6 +204,10 @@ pub(crate) fn write_indexes(
 fn retire(view: &View, batch: &mut Batch, run: Address) -> Result<bool, Error> {
     let Some(gone) = view.summary_at(run)? else { return Ok(false) };
     let (from, to) = items::range(run);
+    for row in view.rows.range(from, to) {
+        batch.delete(row?.0);
+    }
+    let (from, to) = cached::of_run(run);
     for row in view.rows.range(from, to) {
         batch.delete(row?.0);
     }

@@ -30,6 +30,7 @@ use crate::mailbox::Internal;
 use crate::matching::{Matching, Refill};
 use crate::queries::Queries;
 use crate::request::{Ask, Lane, Request, no_reply};
+use crate::results::Results;
 use crate::router::Router;
 use crate::specs::Specs;
 use crate::timers::{LOOK_MAX, Timers};
@@ -71,6 +72,7 @@ pub(crate) struct Parts {
     pub watches: Arc<Watches>,
     pub matching: Arc<Matching>,
     pub queries: Arc<Queries>,
+    pub results: Arc<Results>,
     pub limits: Limits,
     pub local: Local,
     pub retention: Duration,
@@ -168,6 +170,7 @@ impl Partition {
             let page = self.parts.store.working(after.as_ref(), REVIVE_PAGE)?;
             let Some(last) = page.last().cloned() else { return Ok(()) };
             for run in page {
+                self.parts.results.expect(run.clone());
                 self.ask_for(&run, Ask::Revive { run_id: run.run_id });
             }
             after = Some(last);

@@ -10,6 +10,7 @@
 
 pub(crate) mod address;
 pub(crate) mod blob;
+pub(crate) mod cached;
 pub(crate) mod calendar;
 pub(crate) mod codec;
 pub(crate) mod current;
@@ -43,11 +44,12 @@ pub(crate) enum Kind {
     BlobHead = 9,
     BlobPart = 10,
     Waiting = 11,
+    Cached = 12,
 }
 
 /// Where all rows begin and end.
 pub(crate) fn everything() -> (Bytes, Bytes) {
-    (Bytes::new(), Kind::Waiting.key_after(&[]))
+    (Bytes::new(), Kind::Cached.key_after(&[]))
 }
 
 impl Kind {

@@ -100,6 +100,8 @@ pub enum Command {
     Emit(commands::emit::Args),
     /// What starts runs besides people: webhooks, schedules, events
     Triggers(commands::triggers::Args),
+    /// Results that runs take instead of calling a node again
+    Cache(commands::cache::Args),
     /// Answer an approval that a run waits for
     Approve(commands::approve::Args),
     /// Say what became of a step whose process was lost

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reflux_engine::{Engine, Options};
+use reflux_engine::{CacheBounds, Engine, Options};
 
 pub(crate) use socket::connect;
 
@@ -94,6 +94,7 @@ impl Holder {
         let options = Options {
             partitions: config.run.partitions,
             retention: config.retention.closed.0,
+            cache: CacheBounds { entries: config.cache.entries, bytes: config.cache.bytes },
             ..Options::at(project.data())
         };
         let engine = Engine::open(options, host.clone())?;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use futures::Stream;
 use reflux_proto::api as v1;
+use reflux_proto::api::cache_service_server::{CacheService, CacheServiceServer};
 use reflux_proto::api::flow_service_server::{FlowService, FlowServiceServer};
 use reflux_proto::api::node_service_server::{NodeService, NodeServiceServer};
 use reflux_proto::api::run_service_server::{RunService, RunServiceServer};
 use reflux_proto::api::trigger_service_server::{TriggerService, TriggerServiceServer};
 use tonic::{Code, Request, Response, Status};
 
-use super::{flows, live, nodes, redrive, replay, runs, steer, triggers};
+use super::{cache, flows, live, nodes, redrive, replay, runs, steer, triggers};
 use crate::net::limits::BODY_BYTES_MAX;
 use crate::net::{App, Services};
 use crate::service::Service;
@@ -24,7 +25,10 @@ pub(crate) fn add(services: &mut Services, app: &Arc<App>) {
         .add_service(FlowServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX))
         .add_service(RunServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX))
         .add_service(NodeServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX))
-        .add_service(TriggerServiceServer::new(ours).max_decoding_message_size(BODY_BYTES_MAX));
+        .add_service(
+            TriggerServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX),
+        )
+        .add_service(CacheServiceServer::new(ours).max_decoding_message_size(BODY_BYTES_MAX));
 }
 
 #[derive(Clone)]
@@ -131,6 +135,12 @@ service! { TriggerService {}
     pause_trigger(PauseTriggerRequest) -> PauseTriggerResponse: triggers::pause;
     resume_trigger(ResumeTriggerRequest) -> ResumeTriggerResponse: triggers::resume;
     fire_trigger(FireTriggerRequest) -> FireTriggerResponse: triggers::fire;
+}
+
+service! { CacheService {}
+    list_cache(ListCacheRequest) -> ListCacheResponse: cache::list;
+    get_cache_usage(GetCacheUsageRequest) -> GetCacheUsageResponse: cache::usage;
+    clear_cache(ClearCacheRequest) -> ClearCacheResponse: cache::clear;
 }
 
 impl From<Error> for Status {

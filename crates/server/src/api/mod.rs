@@ -9,6 +9,7 @@
 //! The messages of `reflux.v1` are the terms here. Calls block, and are made on threads that may.
 //! Absent: who may call what (the ports'), streams (`live`).
 
+pub mod cache;
 mod compare;
 mod convert;
 pub mod flows;
@@ -86,6 +87,9 @@ pub const METHODS: &[(&str, Call)] = &[
     ("TriggerService/PauseTrigger", |s, v| answer(s, v, triggers::pause)),
     ("TriggerService/ResumeTrigger", |s, v| answer(s, v, triggers::resume)),
     ("TriggerService/FireTrigger", |s, v| answer(s, v, triggers::fire)),
+    ("CacheService/ListCache", |s, v| answer(s, v, cache::list)),
+    ("CacheService/GetCacheUsage", |s, v| answer(s, v, cache::usage)),
+    ("CacheService/ClearCache", |s, v| answer(s, v, cache::clear)),
 ];
 
 /// Makes a call with JSON.

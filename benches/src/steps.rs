@@ -52,7 +52,7 @@ fn run_for(
                 let mut done = 0;
                 while Instant::now() < until {
                     let n = next.fetch_add(1, Ordering::Relaxed);
-                    one(&bench, &flow, n);
+                    one(&bench, &flow, format!("run-{n}"), n);
                     done += 1;
                 }
                 done
@@ -63,8 +63,8 @@ fn run_for(
 }
 
 /// Starts one run and waits until its end is durable.
-fn one(bench: &Bench, flow: &crate::bed::Compiled, n: usize) {
-    let start = bench.start(flow, format!("run-{n}"), &serde_json::json!({ "n": n }));
+pub fn one(bench: &Bench, flow: &crate::bed::Compiled, id: String, n: usize) {
+    let start = bench.start(flow, id, &serde_json::json!({ "n": n }));
     let key = reflux_core::RunKey {
         namespace: start.namespace.clone(),
         workflow_id: start.workflow_id.clone(),
@@ -84,7 +84,7 @@ pub fn alone(bed: &Bed) -> Vec<Figure> {
     let mut times: Vec<f64> = (0..30)
         .map(|n| {
             let started = Instant::now();
-            one(&bench, &flow, n);
+            one(&bench, &flow, format!("run-{n}"), n);
             millis(started.elapsed()) / LENGTH as f64
         })
         .collect();

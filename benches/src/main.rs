@@ -6,6 +6,7 @@
 
 mod appenders;
 mod bed;
+mod cache;
 mod command;
 mod fan_out;
 mod long;
@@ -26,6 +27,7 @@ type Bench = (&'static str, fn(&Bed) -> Vec<Figure>);
 const BENCHES: &[Bench] = &[
     ("steps", steps::many),
     ("alone", steps::alone),
+    ("cache", cache::hit),
     ("command", command::run),
     ("fan-out", fan_out::thousand),
     ("sleepers", sleepers::run),

@@ -13,13 +13,14 @@ use protox::file::{ChainFileResolver, DescriptorSetFileResolver, IncludeFileReso
 /// What is stored for ever.
 const RECORDS: [&str; 2] = ["reflux/v1/log.proto", "reflux/v1/snapshot.proto"];
 /// What is spoken: these have a JSON form too. A service is a file of its own.
-const API: [&str; 6] = [
+const API: [&str; 7] = [
     "reflux/v1/types.proto",
     "reflux/v1/flow_service.proto",
     "reflux/v1/run_service.proto",
     "reflux/v1/node_service.proto",
     "reflux/v1/trigger_service.proto",
     "reflux/v1/limit_service.proto",
+    "reflux/v1/cache_service.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -20,6 +20,7 @@ use crate::pace::Gates;
 use crate::partition::{Partition, Parts};
 use crate::queries::Queries;
 use crate::recover::Recovery;
+use crate::results::Results;
 use crate::router::Router;
 use crate::specs::Specs;
 use crate::upkeep::{self, Upkeep};
@@ -56,6 +57,7 @@ pub(crate) struct Assembly {
     pub gates: Arc<Gates>,
     pub ledger: Arc<Ledger>,
     pub local: Local,
+    pub results: Arc<Results>,
     /// What is to be written into the stores.
     pub jobs: Receiver<Job>,
 }
@@ -89,9 +91,8 @@ impl Assembly {
         let ledger = Ledger::new(options.quotas.clone());
         let (jobs, jobs_in) = bounded::<Job>(materialise::QUEUE_MAX);
 
-        let mut stores = Vec::new();
-        let mut partitions = Vec::new();
-        for ((id, inbox), to_self) in (0..count).zip(inboxes).zip(internal) {
+        let mut recovered = Vec::new();
+        for id in 0..count {
             let store = store.partition(id)?;
             let recovery = Recovery {
                 id: PartitionId(id),
@@ -102,10 +103,16 @@ impl Assembly {
             };
             let lease = recovery.run(&|| keeping.restore(&store, &specs))?;
             ledger.load(store.tallies()?);
-            stores.push(store.clone());
+            recovered.push((store, lease));
+        }
+        let stores: Vec<_> = recovered.iter().map(|(store, _)| store.clone()).collect();
+        let results = Arc::new(Results::load(options.cache, stores.clone(), router.clone())?);
+        let mut partitions = Vec::new();
+        for (((store, lease), inbox), to_self) in recovered.into_iter().zip(inboxes).zip(internal) {
+            let id = PartitionId(store.id());
             let (jobs, index, uuid) = (jobs.clone(), partitions.len(), world.uuid.clone());
             let parts = Parts {
-                id: PartitionId(id),
+                id,
                 log: log.clone(),
                 store,
                 specs: specs.clone(),
@@ -116,6 +123,7 @@ impl Assembly {
                 queries: queries.clone(),
                 gates: options.gates.clone(),
                 ledger: ledger.clone(),
+                results: results.clone(),
                 limits: options.limits.clone(),
                 local: local.clone(),
                 retention: options.retention,
@@ -134,6 +142,7 @@ impl Assembly {
             log,
             stores: stores.clone(),
             router: router.clone(),
+            results: results.clone(),
             now: world.now.clone(),
             snapshot_bytes: options.snapshot_bytes,
         });
@@ -150,6 +159,7 @@ impl Assembly {
             gates: options.gates,
             ledger,
             local,
+            results,
             jobs: jobs_in,
         })
     }

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
-use reflux_core::{Command, Item, Limits, Local, RunId, RunKey};
+use reflux_core::{Command, Item, Limits, Local, RunId, RunKey, Timestamp};
 use reflux_flow::{Bundle, Steer};
 use reflux_log::{DiskLog, Log};
 use reflux_store::{Filter, Page, Place, Position, Store, Summary, Tally, backup};
@@ -24,6 +24,7 @@ use crate::queries::Queries;
 use crate::quotas::Quotas;
 use crate::recovered::Recovered;
 use crate::request::{Answer, Ask, Lane, NewRun, Request};
+use crate::results::{CacheBounds, CacheFilter, CacheRow, CacheUsage, Results};
 use crate::router::Router;
 use crate::specs::Specs;
 use crate::start::StartFlow;
@@ -47,6 +48,8 @@ pub struct Options {
     pub retention: Duration,
     /// Bytes of log after which a snapshot is taken and the log trimmed.
     pub snapshot_bytes: u64,
+    /// How many results other runs may take.
+    pub cache: CacheBounds,
     /// What runs may use.
     pub limits: Limits,
     /// What the runs of each namespace may come to.
@@ -65,6 +68,7 @@ impl Options {
             partitions: 4, // two cores keep two busy, and a split has something to split
             retention: Duration::from_secs(30 * 24 * 3600), // a month: long enough to ask what happened
             snapshot_bytes: 256 * 1024 * 1024, // four segments: bounds the disk and the restart
+            cache: CacheBounds::default(),
             limits: Limits::default(),
             quotas: Quotas::default(),
             gates: Arc::default(),
@@ -101,6 +105,7 @@ pub(crate) struct Inner {
     pub(crate) gates: Arc<Gates>,
     ledger: Arc<Ledger>,
     pub(crate) local: Local,
+    results: Arc<Results>,
     /// Reads of the store at once.
     pub(crate) reads: Semaphore,
     keeper: Keeper,
@@ -137,7 +142,7 @@ impl Engine {
         let place = Place::create(&dir.display().to_string())?;
         let world = World::real();
         let assembly = Assembly::new(options, log.clone(), &store, place, host.clone(), &world)?;
-        host.recovered(&Recovered::new(&assembly.stores, &assembly.router))?;
+        host.recovered(&Recovered::new(&assembly.stores, &assembly.router, &assembly.results))?;
         assembly.gates.begin();
         let mut threads = Vec::new();
         for (index, (partition, inbox)) in assembly.partitions.into_iter().enumerate() {
@@ -164,6 +169,7 @@ impl Engine {
                 gates: assembly.gates,
                 ledger: assembly.ledger,
                 local: assembly.local,
+                results: assembly.results,
                 reads: Semaphore::new(READS_MAX),
                 keeper,
                 threads: Mutex::new(threads),
@@ -434,6 +440,24 @@ impl Engine {
     pub fn observe(&self) {
         self.inner.matching.observe();
         self.inner.queries.observe();
+        self.inner.results.observe();
+    }
+
+    /// The results that other runs may take, the newest first, at most so many.
+    pub fn cache_rows(&self, filter: &CacheFilter, limit: usize) -> Vec<CacheRow> {
+        self.inner.results.list(filter, limit)
+    }
+
+    /// How many results there are that other runs may take.
+    pub fn cache_usage(&self, filter: &CacheFilter) -> CacheUsage {
+        self.inner.results.usage(filter)
+    }
+
+    /// Forgets the results that came before a moment; tells how many there were. The histories
+    /// that they stand in stay. Whoever wants this to outlast a store that is rebuilt notes it, and
+    /// says it again with [`Recovered::clear_cache`].
+    pub fn clear_cache(&self, filter: &CacheFilter, before: Timestamp) -> usize {
+        self.inner.results.clear(filter, before)
     }
 
     /// The data directory.

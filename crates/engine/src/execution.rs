@@ -18,6 +18,7 @@ use crate::ledger::Admission;
 use crate::matching::{Queue, QueueKind, Rank};
 use crate::pace::Verdict;
 use crate::recent::Recent;
+use crate::results::{Asked, Calls, News, Oracle, Results};
 use crate::specs::Specs;
 use crate::{Error, codec, metrics};
 
@@ -45,6 +46,8 @@ pub struct Execution {
     request_id: Arc<str>,
     /// Of a run that workers decide.
     recent: Recent,
+    /// Its calls whose results other runs may take.
+    calls: Calls,
 }
 
 /// What a run went through in one record.
@@ -68,6 +71,10 @@ pub(crate) struct Step {
     pub verdicts: Vec<Verdict>,
     /// The place that a new run holds until it counts: given back when this is dropped.
     pub _admission: Option<Admission>,
+    /// What it asked of the results of other runs.
+    pub asked: Asked,
+    /// What became of its own calls.
+    pub news: News,
 }
 
 /// Which effects of a run are run again.
@@ -105,6 +112,7 @@ impl Execution {
             more: false,
             request_id: "".into(),
             recent: Recent::default(),
+            calls: Calls::default(),
         }
     }
 
@@ -130,7 +138,8 @@ impl Execution {
         Ok(execution)
     }
 
-    /// Applies one recorded item: recovery, loading and rebuilding go through here.
+    /// Applies one recorded item: recovery, loading and rebuilding go through here. Gives what
+    /// became of its calls.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when it does not follow from those before it.
@@ -140,7 +149,7 @@ impl Execution {
         encoded_bytes: usize,
         specs: &Specs,
         fetch: &dyn Fn([u8; 32]) -> Result<Option<Bytes>, Error>,
-    ) -> Result<(), Error> {
+    ) -> Result<News, Error> {
         apply(&mut self.run, item)
             .map_err(|error| Error::Corrupt(format!("run {}: {error}", self.run.key)))?;
         if let Item::Event(event) = item {
@@ -157,9 +166,11 @@ impl Execution {
             }
         }
         note_request(&mut self.request_id, item);
+        let mut news = News::default();
+        self.calls.note(&self.run, item, self.items, &mut news);
         self.items += 1;
         self.bytes += encoded_bytes as u64;
-        Ok(())
+        Ok(news)
     }
 
     /// The start of a flow run names its bundle.
@@ -191,7 +202,11 @@ impl Execution {
 
     /// How often its definition was changed since it began; 0 for what has none.
     pub fn revision(&self) -> u64 {
-        self.decider.as_ref().and_then(Decider::progress).map_or(0, Progress::revision)
+        self.progress().map_or(0, Progress::revision)
+    }
+
+    fn progress(&self) -> Option<&Progress> {
+        self.decider.as_ref().and_then(Decider::progress)
     }
 
     /// How many items it has: the ordinal of the next one.
@@ -240,15 +255,17 @@ impl Execution {
     }
 
     fn redrive_of(&self) -> Option<reflux_core::RunId> {
-        let progress = self.decider.as_ref().and_then(Decider::progress);
-        progress.and_then(reflux_flow::Progress::redrive).map(|redrive| redrive.of)
+        self.progress().and_then(Progress::redrive).map(|redrive| redrive.of)
     }
 
     /// Whether a boot has to look at it: it has effects to run, or more to decide.
     fn is_working(&self) -> bool {
+        // A start that is left was too much for the last record, or waits for another run's call.
+        let waits = || self.progress().is_some_and(Progress::waits_to_start);
         let open = self.run.is_open()
             && (self.more
                 || !self.run.activities.is_empty()
+                || (self.run.paused.is_none() && waits())
                 || matches!(self.run.task, WorkflowTask::Scheduled(_)));
         open || !self.run.outbox.is_empty()
     }
@@ -275,13 +292,18 @@ pub(crate) struct Deciding {
     /// Where verdicts are noted, if anybody wants them.
     judge: Option<Judge>,
     admission: Option<Admission>,
+    calls: Calls,
+    asked: Asked,
 }
 
 impl Deciding {
     /// Takes up a run.
-    pub fn of(execution: Execution) -> Self {
-        let Execution { run, decider, items, bytes, indexed, more, request_id, recent } = execution;
+    pub fn of(execution: Execution, results: Arc<Results>) -> Self {
+        let Execution { run, decider, items, bytes, indexed, more, request_id, recent, calls } =
+            execution;
         Self {
+            asked: Asked::by(run.key.clone(), results),
+            calls,
             draft: Draft::of(run),
             decider,
             items,
@@ -311,6 +333,11 @@ impl Deciding {
     /// The run as it would be.
     pub fn run(&self) -> &Run {
         self.draft.run()
+    }
+
+    /// Its calls that were under way and whose results other runs may take.
+    pub fn calls(&self) -> &Calls {
+        &self.calls
     }
 
     /// How many items it has, those that are being decided included.
@@ -485,11 +512,12 @@ impl Deciding {
     /// The flow's decision was refused.
     pub fn advance(&mut self, ctx: &Context, nodes: &dyn Policies) -> Result<(), Error> {
         let Some(decider) = &mut self.decider else { return Ok(()) };
+        let oracle = Oracle::new(nodes, &mut self.asked, ctx.now);
         let advanced = reflux_flow::advance(
             &mut self.draft,
             decider,
             ctx,
-            nodes,
+            &oracle,
             &mut self.observed,
             STEP_BYTES_MAX,
         );
@@ -525,6 +553,10 @@ impl Deciding {
         if self.decider.is_none() {
             note_events(&mut recent, &items, &wire, &encoded);
         }
+        let (mut calls, mut news) = (self.calls, News::default());
+        for (item, ordinal) in items.iter().zip(self.items..) {
+            calls.note(&run, item, ordinal, &mut news);
+        }
         let execution = Execution {
             run,
             decider: self.decider,
@@ -534,6 +566,7 @@ impl Deciding {
             more: self.more,
             request_id,
             recent,
+            calls,
         };
         let step = Step {
             items,
@@ -545,6 +578,8 @@ impl Deciding {
             again: self.again,
             verdicts: self.judge.map(Judge::verdicts).unwrap_or_default(),
             _admission: self.admission,
+            asked: self.asked,
+            news,
         };
         (execution, step)
     }

@@ -45,6 +45,7 @@ impl Keeping {
         partition: &reflux_store::Partition,
         specs: &Specs,
     ) -> Result<(), Error> {
+        let mut cached = Vec::new();
         let mut fold = |key: &RunKey, items: reflux_store::Items| {
             let mut execution = Execution::new(key.clone());
             let fetch = |digest: [u8; 32]| Ok(partition.blob(&digest)?);
@@ -52,11 +53,14 @@ impl Keeping {
                 let (_, encoded) = row?;
                 codec::decode(&encoded, &fetch)
                     .and_then(|item| execution.absorb(&item, encoded.len(), specs, &fetch))
+                    .map(|news| cached.extend(news.into_results()))
                     .map_err(|error| reflux_store::Error::Corrupt(error.to_string()))?;
             }
             Ok(execution.summary(self.retention))
         };
         snapshot::restore(&self.place, file, partition, &mut fold)?;
+        // Lost with the process that ends here: then they are made again.
+        partition.note_cached(&cached)?;
         Ok(())
     }
 }

@@ -39,6 +39,7 @@ mod recover;
 mod recovered;
 mod redrive;
 mod request;
+mod results;
 mod router;
 mod specs;
 mod start;
@@ -69,6 +70,7 @@ pub use redrive::Redriving;
 pub use request::{
     Answer, Ask, Lane, NewRun, Reply, Request, Spec, WhenClosed, WhenOpen, no_reply,
 };
+pub use results::{CacheBounds, CacheFilter, CacheRow, CacheUsage};
 pub use start::StartFlow;
 pub use stepper::Stepper;
 pub use upkeep::Kept;

@@ -52,6 +52,7 @@ pub(crate) fn write(
         batch.runs.extend(job.changes.runs);
         batch.blobs.extend(job.changes.blobs);
         batch.retired.extend(job.changes.retired);
+        batch.cached.extend(job.changes.cached);
     }
     for (partition, changes) in batches {
         let Some(store) = stores.get(partition) else { continue };

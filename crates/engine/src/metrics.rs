@@ -25,6 +25,10 @@ const LANES_WAITING: &str = "reflux_lanes_waiting";
 const CACHED: &str = "reflux_cached_runs";
 const CACHE_HITS: &str = "reflux_cache_hits_total";
 const CACHE_MISSES: &str = "reflux_cache_misses_total";
+const RESULT_HITS: &str = "reflux_result_cache_hits_total";
+const RESULT_MISSES: &str = "reflux_result_cache_misses_total";
+const RESULTS: &str = "reflux_result_cache_entries";
+const RESULT_BYTES: &str = "reflux_result_cache_bytes";
 const TIMER_LAG: &str = "reflux_timer_lag_seconds";
 const MATCHES: &str = "reflux_matches_total";
 const MATCH_WAIT: &str = "reflux_match_wait_seconds";
@@ -47,6 +51,10 @@ pub fn describe() {
     describe_gauge!(CACHED, "runs in memory, by `partition`");
     describe_counter!(CACHE_HITS, "runs that were in memory when something was asked of them");
     describe_counter!(CACHE_MISSES, "runs that were read from the store");
+    describe_counter!(RESULT_HITS, "calls that a result of another run stands for, by `node`");
+    describe_counter!(RESULT_MISSES, "cached calls for which there was no result, by `node`");
+    describe_gauge!(RESULTS, "results that other runs may take");
+    describe_gauge!(RESULT_BYTES, Unit::Bytes, "size of the results that other runs may take");
     describe_histogram!(TIMER_LAG, Unit::Seconds, "how late the most overdue run was woken");
     describe_counter!(
         MATCHES,
@@ -90,6 +98,19 @@ pub(crate) fn appended(took: Duration, bytes: usize) {
 
 pub(crate) fn looked_up(hit: bool) {
     counter!(if hit { CACHE_HITS } else { CACHE_MISSES }).increment(1);
+}
+
+/// Whether a result of another run stands for a call of the node.
+pub(crate) fn result_looked_up(node: &str, hit: bool) {
+    let name = if hit { RESULT_HITS } else { RESULT_MISSES };
+    counter!(name, "node" => node.to_owned()).increment(1);
+}
+
+/// How many results other runs may take.
+#[allow(clippy::cast_precision_loss)] // Bounded by the configuration.
+pub(crate) fn results(entries: usize, bytes: u64) {
+    gauge!(RESULTS).set(count(entries));
+    gauge!(RESULT_BYTES).set(bytes as f64);
 }
 
 pub(crate) fn woken(late: Duration) {

@@ -110,7 +110,8 @@ impl Recovery<'_> {
                 if matches!(item, Item::Delta(Delta::Retired)) {
                     changes.retired.push(key.clone());
                 }
-                execution.absorb(&item, encoded.len(), self.specs, &fetch)?;
+                let news = execution.absorb(&item, encoded.len(), self.specs, &fetch)?;
+                changes.cached.extend(news.into_results());
                 items.push(encoded);
             }
             let summary = execution.summary(self.retention);

@@ -1,10 +1,11 @@
 //! The runs of an engine that has recovered and decides nothing yet: what a host has to know before
 //! the first run goes on.
 
-use reflux_core::{Item, RunKey};
+use reflux_core::{Item, RunKey, Timestamp};
 use reflux_store::{Filter, Page, Partition, Position};
 
 use crate::request::Lane;
+use crate::results::{CacheFilter, Results};
 use crate::router::Router;
 use crate::{Error, codec};
 
@@ -12,11 +13,18 @@ use crate::{Error, codec};
 pub struct Recovered<'a> {
     stores: &'a [Partition],
     router: &'a Router,
+    results: &'a Results,
 }
 
 impl<'a> Recovered<'a> {
-    pub(crate) fn new(stores: &'a [Partition], router: &'a Router) -> Self {
-        Self { stores, router }
+    pub(crate) fn new(stores: &'a [Partition], router: &'a Router, results: &'a Results) -> Self {
+        Self { stores, router, results }
+    }
+
+    /// Forgets the results of runs that came before a moment: a store that was rebuilt has them
+    /// again.
+    pub fn clear_cache(&self, filter: &CacheFilter, before: Timestamp) {
+        self.results.clear(filter, before);
     }
 
     /// Runs, newest first.

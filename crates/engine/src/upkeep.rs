@@ -17,6 +17,7 @@ use reflux_store::{Place, View};
 
 use crate::Error;
 use crate::request::{Ask, Lane, Request, no_reply};
+use crate::results::Results;
 use crate::router::Router;
 
 /// Snapshots kept of each partition: if the newest cannot be read, the one before it is.
@@ -57,6 +58,7 @@ pub(crate) struct Parts {
     pub log: Arc<dyn Log>,
     pub stores: Vec<reflux_store::Partition>,
     pub router: Arc<Router>,
+    pub results: Arc<Results>,
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// Bytes of log after which snapshots are due.
     pub snapshot_bytes: u64,
@@ -84,12 +86,13 @@ impl Upkeep {
         Self { parts, appended_then: 0, snapshot_bytes: 0, round: None }
     }
 
-    /// Asks runs whose retention is over to leave.
+    /// Asks runs whose retention is over to leave, and forgets results that count no longer.
     ///
     /// # Errors
     /// [`Error::Corrupt`] from the store.
     pub fn retire(&self) -> Result<(), Error> {
         let now = (self.parts.now)();
+        self.parts.results.tidy(now)?;
         for store in &self.parts.stores {
             for (_, run) in store.expiring(now, None, RETIRE_MAX)? {
                 let ask = Ask::Command {

@@ -10,8 +10,8 @@ use crate::diagnostic::Diagnostic;
 use crate::duration::format_duration;
 use crate::expr::Expr;
 use crate::graph::{
-    Action, Alternatives, Compensation, Flow, ForEach, Join, NodeRef, Parameter, Retry, Rule, Step,
-    StepId, Wait,
+    Action, Alternatives, CacheScope, Caching, Compensation, Flow, ForEach, Join, NodeRef,
+    Parameter, Retry, Rule, Step, StepId, Wait,
 };
 use crate::syntax::parse_value;
 
@@ -123,6 +123,7 @@ pub(crate) fn step(step: &Step) -> Value {
     optional("queue", step.task_queue.as_ref().map(|q| json!(q)));
     optional("alternatives", step.alternatives.as_ref().map(alternatives));
     optional("compensate", step.compensate.as_ref().map(compensate));
+    optional("cache", step.cache.as_ref().map(caching));
     Value::Object(map)
 }
 
@@ -182,6 +183,19 @@ fn alternatives(alternatives: &Alternatives) -> Value {
         Alternatives::Auto => json!("auto"),
         Alternatives::Listed(nodes) => nodes.iter().map(|node| json!(node_text(node))).collect(),
     }
+}
+
+/// What a step says of results of other runs, in its canonical document.
+pub(crate) fn caching(caching: &Caching) -> Value {
+    let scope = match caching.scope {
+        CacheScope::Flow => "flow",
+        CacheScope::Namespace => "namespace",
+    };
+    let mut map = Map::from_iter([("scope".to_owned(), json!(scope))]);
+    if let Some(ttl) = caching.ttl {
+        map.insert("ttl".into(), json!(format_duration(ttl)));
+    }
+    Value::Object(map)
 }
 
 fn compensate(c: &Compensation) -> Value {

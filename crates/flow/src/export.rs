@@ -43,6 +43,14 @@ fn drop_defaults(shown: &mut Map<String, Value>, step: &Step) {
     if shown.get("spawns") == Some(&json!(false)) {
         shown.shift_remove("spawns");
     }
+    if let Some(Value::Object(cache)) = shown.get_mut("cache") {
+        if cache.get("scope") == Some(&json!("namespace")) {
+            cache.shift_remove("scope");
+        }
+        if cache.is_empty() {
+            shown.insert("cache".into(), json!(true));
+        }
+    }
     // A routed step's bound stays: whether it was stated or worked out is no longer known.
     if !step.routed && step.max_visits == 1 {
         shown.shift_remove("max_visits");

@@ -174,6 +174,26 @@ pub struct Step {
     pub outputs: Vec<OutputField>,
     /// Whether the node's output may hold `steps` to be spawned under this one.
     pub spawns: bool,
+    /// Whether a result that another run had for the same call is taken instead of calling.
+    pub cache: Option<Caching>,
+}
+
+/// Which results of other runs a step takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caching {
+    /// How old they may be; `None`: as old as they are kept.
+    pub ttl: Option<Duration>,
+    /// Whose they may be.
+    pub scope: CacheScope,
+}
+
+/// Whose results a step takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheScope {
+    /// Those of runs of the same flow.
+    Flow,
+    /// Those of every run of the namespace.
+    Namespace,
 }
 
 /// What a step does.

@@ -8,6 +8,7 @@
 //! ```
 
 mod alternatives;
+mod caching;
 mod canvas;
 mod fields;
 pub(crate) mod link;

@@ -1,11 +1,15 @@
 //! Everything that can be known to be wrong before a run starts.
 
+mod caching;
 mod graph;
 mod inputs;
 mod names;
 #[cfg(test)]
 mod tests;
 mod triggers;
+
+use reflux_core::EffectClass;
+use serde_json::Value;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::graph::{Bundle, Flow, NodeRef, ParameterKind};
@@ -18,6 +22,11 @@ pub trait Nodes {
     fn find(&self, node: &NodeRef) -> Option<NodeShape>;
     /// All names, for suggestions.
     fn names(&self) -> Vec<String>;
+    /// What a call does with an input as the flow has it, expressions as they are written; `None`
+    /// when nobody knows.
+    fn effects(&self, _node: &NodeRef, _input: &Value) -> Option<EffectClass> {
+        None
+    }
 }
 
 /// What a node takes and gives, out of its manifest.
@@ -60,6 +69,7 @@ pub fn validate(flow: &Flow, nodes: &dyn Nodes, spans: &Spans) -> Vec<Diagnostic
     names::check(&mut check);
     graph::check(&mut check);
     inputs::check(&mut check);
+    caching::check(&mut check);
     triggers::check(&mut check);
     let mut found = check.found;
     found.sort_by_key(|d| (d.severity == Severity::Warning, d.span));

@@ -30,7 +30,14 @@ pub fn resolve(
     let mut at = expected;
     while at < lease.tail {
         let bytes_max = in_flight.iter().map(Bytes::len).sum::<usize>().max(1);
-        for (seq, record) in log.read(partition, at.next(), bytes_max)? {
+        let records = match log.read(partition, at.next(), bytes_max) {
+            // Only who has taken the partition over trims records that this one has not seen.
+            Err(Error::Trimmed { .. }) => {
+                return Err(Error::Foreign { partition, seq: at.next() });
+            }
+            records => records?,
+        };
+        for (seq, record) in records {
             if in_flight.get(committed) != Some(&record) {
                 return Err(Error::Foreign { partition, seq });
             }

@@ -102,6 +102,8 @@ pub enum Command {
     Triggers(commands::triggers::Args),
     /// How fast nodes and queues are called, open circuits, quotas
     Limits(commands::limits::Args),
+    /// Results that runs take instead of calling a node again
+    Cache(commands::cache::Args),
     /// Answer an approval that a run waits for
     Approve(commands::approve::Args),
     /// Say what became of a step whose process was lost

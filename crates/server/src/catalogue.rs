@@ -135,13 +135,17 @@ impl Nodes {
             retry: retry(manifest, effects, queue.is_some()),
             timeout: manifest.policies.timeout,
             heartbeat: manifest.policies.heartbeat.filter(|_| queue.is_some()), // a call in process is lost with the process
-            effects: match effects {
-                Effects::Pure => EffectClass::Pure,
-                Effects::Reads => EffectClass::Reads,
-                Effects::Idempotent => EffectClass::Idempotent,
-                Effects::Unsafe => EffectClass::Unsafe,
-            },
+            effects: class_of(effects),
         })
+    }
+}
+
+fn class_of(effects: Effects) -> EffectClass {
+    match effects {
+        Effects::Pure => EffectClass::Pure,
+        Effects::Reads => EffectClass::Reads,
+        Effects::Idempotent => EffectClass::Idempotent,
+        Effects::Unsafe => EffectClass::Unsafe,
     }
 }
 
@@ -156,6 +160,10 @@ impl reflux_flow::validate::Nodes for Nodes {
 
     fn names(&self) -> Vec<String> {
         self.catalogue.names().map(str::to_owned).collect()
+    }
+
+    fn effects(&self, node: &NodeRef, input: &Value) -> Option<EffectClass> {
+        self.get(node).map(|found| class_of(found.effects(input)))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use reflux_engine::CacheBounds;
 use reflux_nodes::{NetPolicy, NodesConfig};
 use serde::Deserialize;
 
@@ -30,6 +31,8 @@ pub struct Config {
     pub files: Files,
     /// `[retention]`: how long closed runs are kept.
     pub retention: Retention,
+    /// `[cache]`: how many results are kept for other runs.
+    pub cache: Cache,
     /// `[run]`: how runs are executed.
     pub run: Run,
     /// `[quotas]`: what the runs of a namespace may come to.
@@ -76,6 +79,23 @@ pub struct Retention {
 impl Default for Retention {
     fn default() -> Self {
         Self { closed: Length(Duration::from_secs(30 * 24 * 3600)) }
+    }
+}
+
+/// `[cache]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cache {
+    /// Most results. Default: 50,000.
+    pub entries: usize,
+    /// Most bytes of all results together. Default: 256 MiB.
+    pub bytes: u64,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        let CacheBounds { entries, bytes } = CacheBounds::default();
+        Self { entries, bytes }
     }
 }
 

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reflux_engine::{Engine, Options};
+use reflux_engine::{CacheBounds, Engine, Options};
 
 pub(crate) use socket::connect;
 
@@ -96,6 +96,7 @@ impl Holder {
             retention: config.retention.closed.0,
             quotas: config.quotas.engine().map_err(Error::invalid)?,
             gates: host.gates().clone(),
+            cache: CacheBounds { entries: config.cache.entries, bytes: config.cache.bytes },
             ..Options::at(project.data())
         };
         let engine = Engine::open(options, host.clone())?;

@@ -22,7 +22,7 @@ pub struct Workload {
 }
 
 /// All workloads. `sim.echo` gives its input back, `sim.coin` gives `{passed}`, `sim.fail` always
-/// fails for good, `sim.unsafe` must not be done twice.
+/// fails for good, `sim.unsafe` must not be done twice, `sim.cached` is as `sim.echo`.
 ///
 /// # Errors
 /// A flow of this file is not valid: a defect of it, or of the flow language.
@@ -56,7 +56,11 @@ const SOURCES: &[Source] = &[
     plain(UNSAFE, None),
     plain(LARGE, Some(|n| json!(n))),
     plain(FAMILY, None),
+    plain(CACHING, Some(|n| json!([n % 3, [0, 1, 2], n % 3]))),
 ];
+
+/// The node whose calls are cached: no two runs make the same one at once.
+pub(crate) const CACHED: &str = "sim.cached";
 
 const STRAIGHT: &str = "
 name: straight
@@ -218,6 +222,22 @@ flows:
     steps:
       - {id: a, node: sim.echo, with: {v: '{{ input.n }}'}}
     output: '{{ steps.a.output.v }}'
+";
+
+const CACHING: &str = "
+name: caching
+input: {n: integer}
+steps:
+  - {id: a, node: sim.cached, with: {v: '{{ input.n % 3 }}'}, cache: {ttl: 5m}, retry: [1s, 1s, 1s, 5s]}
+  - id: each
+    needs: a
+    for_each: {items: '{{ range(3) }}', concurrency: 2}
+    node: sim.cached
+    with: {v: '{{ item }}', each: true}
+    cache: {ttl: 5m, scope: flow}
+    retry: [1s, 1s, 1s, 5s]
+  - {id: b, node: sim.cached, needs: each, with: {v: '{{ input.n % 3 }}'}, cache: {ttl: 10s}, retry: 5}
+output: ['{{ steps.a.output.v }}', \"{{ steps.each.output|map(attribute='v')|list }}\", '{{ steps.b.output.v }}']
 ";
 
 /// The input of a run with that number.

@@ -17,6 +17,7 @@ use reflux_store::{Filter, PAGE_RUNS_MAX, Place, Store};
 
 use crate::client::NAMESPACE;
 use crate::clock::Clock;
+use crate::flows;
 use crate::host::{Asked, SimHost};
 use crate::planted::Planted;
 
@@ -55,6 +56,18 @@ pub(crate) struct OnDisk {
 pub(crate) struct Call {
     pub(crate) attempt: Attempt,
     pub(crate) canceled: bool,
+}
+
+impl Call {
+    /// Whether it is a cached call that another step has begun to make too.
+    fn is_same_as(&self, attempt: &Attempt) -> bool {
+        let own = &self.attempt;
+        &*attempt.node == flows::CACHED
+            && own.node == attempt.node
+            && own.input == attempt.input
+            && (&own.run, own.scheduled) != (&attempt.run, attempt.scheduled)
+            && !self.canceled
+    }
 }
 
 impl Process {
@@ -160,6 +173,12 @@ impl Process {
         for asked in self.host.take() {
             match asked {
                 Asked::Start(attempt) => {
+                    if let Some(other) = self.calls.iter().find(|call| call.is_same_as(&attempt)) {
+                        *lock(&self.log.watch.broken) = Some(format!(
+                            "a cached call is made by {} and {} at once",
+                            other.attempt.run, attempt.run
+                        ));
+                    }
                     if self.planted == Some(Planted::CallTwice) && attempt.attempt == 2 {
                         begun.push(attempt.clone());
                     }

@@ -7,11 +7,12 @@ use reflux_core::RunKey;
 use reflux_proto::reflux::v1::Blob;
 
 use crate::blobs;
+use crate::cached::CachedResult;
 use crate::error::Error;
 use crate::rows::address::{Address, Workflow};
 use crate::rows::calendar::{DUE, EXPIRY};
 use crate::rows::meta::{self, Meta};
-use crate::rows::{current, items, run_id, started, summary, waiting, working};
+use crate::rows::{cached, current, items, run_id, started, summary, waiting, working};
 use crate::summary::{Indexed, Summary};
 use crate::table::Batch;
 use crate::tally::Tallies;
@@ -32,6 +33,8 @@ pub struct Changes {
     pub blobs: Vec<Blob>,
     /// Runs that leave the store.
     pub retired: Vec<RunKey>,
+    /// Results of `runs` that other runs may take.
+    pub cached: Vec<CachedResult>,
 }
 
 /// What a run went through.
@@ -68,6 +71,11 @@ pub(crate) fn batch(view: &View, changes: Changes) -> Result<Batch, Error> {
     }
     for workflow in orphaned {
         choose_current(view, &mut batch, workflow, &retired)?;
+    }
+    for result in &changes.cached {
+        if !retired.contains(&Address::of(&result.run)) {
+            cached::put(&mut batch, result)?;
+        }
     }
     for part in changes.blobs {
         blobs::put(view.rows.as_ref(), &mut batch, part, changes.applied)?;
@@ -211,6 +219,10 @@ fn retire(
         batch.delete(row?.0);
     }
     tallies.note(view.rows.as_ref(), &gone.key.namespace, gone.indexed().counted, None)?;
+    let (from, to) = cached::of_run(run);
+    for row in view.rows.range(from, to) {
+        batch.delete(row?.0);
+    }
     summary::delete(batch, run);
     started::delete(batch, &gone.key.namespace, gone.started, run);
     run_id::delete(batch, run);

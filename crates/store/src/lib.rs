@@ -15,6 +15,7 @@
 
 pub mod backup;
 mod blobs;
+mod cached;
 mod commit;
 mod disk;
 mod error;
@@ -32,6 +33,7 @@ mod tally;
 mod view;
 
 pub use blobs::{BLOB_BYTES_MAX, BLOB_GRACE_RECORDS, BLOB_PART_BYTES_MAX};
+pub use cached::CachedResult;
 pub use commit::{Changes, ITEM_BYTES_MAX, RunChange};
 pub use error::Error;
 pub use list::{Filter, PAGE_RUNS_MAX, Page, Position, SCAN_ROWS_MAX};

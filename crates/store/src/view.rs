@@ -185,7 +185,7 @@ impl View {
         self.take(from, to, limit, waiting::decode)
     }
 
-    fn take<T>(
+    pub(crate) fn take<T>(
         &self,
         from: Bytes,
         to: Bytes,

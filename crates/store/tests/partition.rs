@@ -11,7 +11,7 @@ mod support;
 
 use bytes::Bytes;
 use reflux_core::{Status, Timestamp};
-use reflux_store::{Changes, Error, Filter, Options, Store, Summary};
+use reflux_store::{CachedResult, Changes, Error, Filter, Options, Store, Summary};
 use support::*;
 
 #[test]
@@ -393,5 +393,51 @@ fn an_item_may_be_any_bytes() {
         let read: Vec<_> =
             partition.items(&a.key, 0).unwrap().map(|item| item.unwrap().1).collect();
         assert_eq!(read, items);
+    });
+}
+
+#[test]
+fn results_that_others_may_take_leave_with_their_run_or_alone() {
+    on_both(|partition| {
+        let (mut a, mut b) = (run(key("a", 1)), run(key("b", 2)));
+        let result = |of: &Summary, ordinal| CachedResult {
+            key: [7; 32],
+            run: of.key.clone(),
+            ordinal,
+            event: 3,
+            activation: "step".into(),
+            node: "n".into(),
+            flow: "f".into(),
+            ended: at(5),
+            expires: Some(at(9)),
+            bytes: 12,
+        };
+        let runs = vec![step(&mut a, &["x"]), step(&mut b, &["x"])];
+        let cached = vec![result(&a, 1), result(&a, 2), result(&b, 1)];
+        let applied = partition.applied() + 1;
+        partition.commit(Changes { applied, runs, cached, ..Changes::default() }).unwrap();
+        let mut all = Vec::new();
+        loop {
+            let last = all.last().map(|last: &CachedResult| (last.run.clone(), last.ordinal));
+            let after = last.as_ref().map(|(run, ordinal)| (run, *ordinal));
+            let page = partition.cached(after, 2).unwrap();
+            if page.is_empty() {
+                break;
+            }
+            all.extend(page);
+        }
+        let of = |run: &Summary| all.iter().filter(|it| it.run == run.key).count();
+        assert_eq!((all.len(), of(&a), of(&b)), (3, 2, 1));
+        partition.forget_cached(&[(a.key.clone(), 2), (a.key.clone(), 9)]).unwrap();
+        partition.note_cached(&[result(&b, 4)]).unwrap();
+        retire(&partition, &[&a.key]);
+        let left: Vec<u64> =
+            partition.cached(None, 10).unwrap().iter().map(|it| it.ordinal).collect();
+        assert_eq!(left, [1, 4], "those of the run that stays");
+        let applied = partition.applied() + 1;
+        let (cached, retired) = (vec![result(&b, 5)], vec![b.key.clone()]);
+        partition.commit(Changes { applied, cached, retired, ..Changes::default() }).unwrap();
+        assert_eq!(partition.cached(None, 10).unwrap(), []);
+        assert!(partition.clear().is_ok() && partition.is_empty().unwrap());
     });
 }

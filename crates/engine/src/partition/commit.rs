@@ -165,6 +165,7 @@ impl Partition {
         self.timers.went_on(&summary.key, summary.due);
         let key = summary.key.clone();
         if step.retires() {
+            self.parts.results.retired(&key);
             changes.retired.push(key.clone());
         }
         let effects = effects_of(&execution, &step);
@@ -174,6 +175,9 @@ impl Partition {
         for command in effect::run(&self.parts, &execution, effects) {
             self.ask_own(&key, command);
         }
+        step.asked.durable(&step.news.began);
+        changes.cached.extend(step.news.results().cloned());
+        self.parts.results.ended(&key, step.news);
         self.parts.queries.went_on(execution.run(), &self.parts.matching);
         changes.runs.push(RunChange {
             first_ordinal: step.first_ordinal,

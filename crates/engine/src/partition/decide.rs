@@ -288,7 +288,11 @@ impl Partition {
             Ask::Revive { run_id } => {
                 let specs = self.parts.specs.clone();
                 let host = self.parts.host.clone();
-                let run = self.deciding(lane, run_id, deciding)?;
+                let results = self.parts.results.clone();
+                let run = self.deciding(lane, run_id, deciding);
+                // Before anything is decided: nobody else may begin what this run has begun.
+                results.read(&lane.run(run_id), run.as_ref().ok().map(|run| run.calls()));
+                let run = run?;
                 run.again(Again::Everything);
                 let recovered = run.command(&ctx, Command::Recover, &*host, &specs);
                 self.start_next(lane, run_id, deciding);
@@ -338,7 +342,8 @@ impl Partition {
         if let Some(spec) = spec {
             specs.learn(spec.digest, spec.bytes)?;
         }
-        let mut run = Deciding::of(Execution::new(lane.run(run_id)));
+        let execution = Execution::new(lane.run(run_id));
+        let mut run = Deciding::of(execution, self.parts.results.clone());
         run.admitted(admission);
         run.command(&ctx, Command::Start(start), &*host, &specs)?;
         for signal in again {
@@ -380,7 +385,8 @@ impl Partition {
         let ctx = self.context(lane);
         let (host, specs) = (self.parts.host.clone(), self.parts.specs.clone());
         if !known {
-            let mut following = Deciding::of(Execution::new(lane.run(next)));
+            let execution = Execution::new(lane.run(next));
+            let mut following = Deciding::of(execution, self.parts.results.clone());
             let start = Command::Start(Box::new((*start).clone()));
             if let Err(error) = following.command(&ctx, start, &*host, &specs) {
                 tracing::warn!(run = %lane.run(next), %error, "the next run of a chain does not start yet");
@@ -475,7 +481,7 @@ impl Partition {
                 if execution.run().started.is_none() {
                     return Err(not_found(lane, Some(run_id)));
                 }
-                let mut deciding = Deciding::of(execution);
+                let mut deciding = Deciding::of(execution, self.parts.results.clone());
                 if self.parts.gates.has_circuits() {
                     deciding.judge();
                 }

@@ -32,6 +32,7 @@ use crate::matching::{Matching, Refill};
 use crate::pace::Gates;
 use crate::queries::Queries;
 use crate::request::{Ask, Lane, Request, no_reply};
+use crate::results::Results;
 use crate::router::Router;
 use crate::specs::Specs;
 use crate::timers::{LOOK_MAX, Timers};
@@ -75,6 +76,7 @@ pub(crate) struct Parts {
     pub queries: Arc<Queries>,
     pub gates: Arc<Gates>,
     pub ledger: Arc<Ledger>,
+    pub results: Arc<Results>,
     pub limits: Limits,
     pub local: Local,
     pub retention: Duration,
@@ -172,6 +174,7 @@ impl Partition {
             let page = self.parts.store.working(after.as_ref(), REVIVE_PAGE)?;
             let Some(last) = page.last().cloned() else { return Ok(()) };
             for run in page {
+                self.parts.results.expect(run.clone());
                 self.ask_for(&run, Ask::Revive { run_id: run.run_id });
             }
             after = Some(last);

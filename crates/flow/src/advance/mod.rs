@@ -9,6 +9,7 @@
 //! decided, or when the record is full: then the run goes on in the next one.
 
 mod alternative;
+mod caching;
 mod close;
 mod next;
 mod reuse;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use reflux_core::{Command, Context, Draft, EffectClass, Item, Rejection, decide};
 use serde_json::Value;
 
+pub use caching::{CacheAsk, CacheHeader, CacheKey, Cached, HEADER_CACHE};
 pub(crate) use next::{INPUT_BYTES_MAX, mark};
 
 use crate::alternatives::Wanted;
@@ -39,6 +41,12 @@ pub trait Policies {
     /// manifests take its input and give what is read of its output.
     fn alternatives(&self, _: &Wanted<'_>) -> Vec<String> {
         Vec::new()
+    }
+
+    /// What there is for a step that would take a result of another run. The answer is recorded,
+    /// but for [`Cached::Held`], after which the run is to be advanced again.
+    fn cached(&self, _ask: &CacheAsk<'_>) -> Cached {
+        Cached::Uncached
     }
 }
 

@@ -7,6 +7,7 @@ use reflux_core::{Decision, Retry, ScheduleActivity, StartChild, Timestamp};
 use serde_json::Value;
 
 use super::Policies;
+use super::reuse::Standing;
 use super::scope::Names;
 use crate::canonical::node_text;
 use crate::duration;
@@ -69,23 +70,30 @@ impl Progress {
                 _ => Vec::new(),
             };
         }
-        if let Some(step) = self.pending_start() {
+        // A start that waits for another run's call keeps none of the others waiting.
+        for step in self.pending_starts() {
             if let Some(stop) = self.stop_before(step, None) {
                 return stop;
             }
-            return self.start_step(step, nodes, now);
+            let start = self.start_step(step, nodes, now);
+            if !start.is_empty() {
+                return start;
+            }
         }
-        if let Some((step, item)) = self.pending_item() {
+        for (step, item) in self.pending_items() {
             if let Some(stop) = self.stop_before(step, Some(item)) {
                 return stop;
             }
             let activation = self.current(step).at(item);
-            return match self.given(&activation) {
+            let start = match self.given(&activation) {
                 Some(given) => vec![given],
                 None => self.act(step, &activation, nodes, now),
             };
+            if !start.is_empty() {
+                return start;
+            }
         }
-        if self.is_quiet() { self.close() } else { Vec::new() }
+        if self.is_quiet() && !self.has_starts() { self.close() } else { Vec::new() }
     }
 
     /// A breakpoint before the step, or the end of single-stepping.
@@ -183,7 +191,8 @@ impl Progress {
         mark(&Mark::Fanout(Fanout { step: step.id.clone(), visit: activation.visit, items }))
     }
 
-    /// Begins one activation: what it does, with its input rendered.
+    /// Begins one activation: what it does, with its input rendered. Nothing while it waits for
+    /// another run's call.
     fn act(
         &self,
         step: &Step,
@@ -214,10 +223,11 @@ impl Progress {
         nodes: &dyn Policies,
     ) -> Result<Vec<Decision>, ExprError> {
         let rendered = self.render(&step.id, with, activation.item)?;
-        Ok(vec![self.schedule(step, activation, node, &rendered, nodes)])
+        Ok(self.schedule(step, activation, node, &rendered, nodes).into_iter().collect())
     }
 
-    /// The call of a node with that input.
+    /// The call of a node with that input, or what stands for it; `None` while another run makes
+    /// the same call and its result will do.
     pub(super) fn schedule(
         &self,
         step: &Step,
@@ -225,34 +235,41 @@ impl Progress {
         node: &NodeRef,
         input: &Rendered,
         nodes: &dyn Policies,
-    ) -> Decision {
+    ) -> Option<Decision> {
         let Some(policy) = nodes.policy(node, &input.value) else {
             let message = format!(
                 "no node `{}` is registered; start its worker or declare it in nodes/*.yaml, then resume the run",
                 node_text(node)
             );
-            return failure(activation, "NodeNotFound", message);
+            return Some(failure(activation, "NodeNotFound", message));
         };
         let payloads = payload::of_input(input);
         let work = Work::Node { name: &node.name, version: &policy.version, input: &payloads };
         if let (Some(kept), false) = (self.taken_over(activation, &work), activation.compensates) {
-            return kept;
+            return Some(kept);
         }
+        let cached = match self.cached(step, activation, node, &policy, input, nodes) {
+            Standing::Taken(reuse) => return Some(reuse),
+            Standing::Held => return None,
+            Standing::Called(cached) => cached,
+        };
         let others = self.others(step, activation, node, &input.value, nodes);
+        let mut header = payload::node_header(&policy.version, &others);
+        header.fields.extend(cached);
         let retry = step.retry.as_ref().or(policy.retry.as_ref());
-        Decision::ScheduleActivity(Box::new(ScheduleActivity {
+        Some(Decision::ScheduleActivity(Box::new(ScheduleActivity {
             activity_id: activation.to_string().into(),
             activity_type: node.name.as_str().into(),
             task_queue: step.task_queue.as_deref().map_or(policy.task_queue, Arc::from),
             input: payloads,
-            header: payload::node_header(&policy.version, &others),
+            header,
             retry: Some(retry.map_or_else(Retry::never, payload::retry)),
             effects: Some(policy.effects),
             start_to_close: Some(step.timeout.or(policy.timeout).unwrap_or(TIMEOUT_DEFAULT)),
             schedule_to_close: step.total_timeout,
             heartbeat: step.heartbeat_timeout.or(policy.heartbeat),
             ..ScheduleActivity::default()
-        }))
+        })))
     }
 
     fn call_flow(

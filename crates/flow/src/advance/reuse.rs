@@ -1,17 +1,70 @@
-//! What a re-driven run need not do: results that its base had, outputs that a person gave, the
-//! time that a timer has run already.
+//! What a run need not do: results that other runs had for the same call, and in a re-drive the
+//! results that its base had, outputs that a person gave, the time that a timer has run already.
 
 use std::time::Duration;
 
-use reflux_core::{Decision, HEADER_REDRIVE, Header};
+use reflux_core::{Decision, HEADER_REDRIVE, Header, Payload};
 use serde_json::Value;
 
+use super::caching::{CacheAsk, CacheHeader, CacheKey, Cached, HEADER_CACHE};
 use super::next::mark;
-use crate::graph::{Action, Wait};
+use super::{NodePolicy, Policies};
+use crate::graph::{Action, NodeRef, Step, Wait};
 use crate::progress::{Activation, Mark, Progress, Reuse};
 use crate::redrive::Work;
+use crate::template::Rendered;
+
+/// What stands for a call.
+pub(super) enum Standing {
+    /// A result of another run.
+    Taken(Decision),
+    /// The same call of another run, which has not ended.
+    Held,
+    /// Nothing: it is made, with this in its header.
+    Called(Option<(String, Payload)>),
+}
 
 impl Progress {
+    /// Whether a result of another run stands for a call.
+    pub(super) fn cached(
+        &self,
+        step: &Step,
+        activation: &Activation,
+        node: &NodeRef,
+        policy: &NodePolicy,
+        input: &Rendered,
+        nodes: &dyn Policies,
+    ) -> Standing {
+        let Some(caching) = step.cache.as_ref().filter(|_| !activation.compensates) else {
+            return Standing::Called(None);
+        };
+        let (namespace, flow) = (&self.key().namespace, &self.flow().name);
+        let key = CacheKey::of(namespace, flow, caching, node, &policy.version, input);
+        let Some(key) = key else { return Standing::Called(None) };
+        let id = activation.to_string();
+        let forced = self.redrive().is_some_and(|redrive| redrive.memo.forced.contains(&id));
+        let ask = CacheAsk {
+            key,
+            activation,
+            node: &node.name,
+            effects: policy.effects,
+            ttl: caching.ttl,
+            fresh: forced,
+        };
+        match nodes.cached(&ask) {
+            Cached::Found { output, from } => {
+                let reuse = Reuse::cached(activation, output, from, &policy.version, key);
+                Standing::Taken(mark(&Mark::Reuse(reuse)))
+            }
+            Cached::Held => Standing::Held,
+            Cached::Call => {
+                let header = CacheHeader::new(key, caching.ttl);
+                Standing::Called(Some((HEADER_CACHE.to_owned(), header.to_payload())))
+            }
+            Cached::Uncached => Standing::Called(None),
+        }
+    }
+
     /// The result that is taken over instead of doing the work.
     pub(super) fn taken_over(&self, activation: &Activation, work: &Work<'_>) -> Option<Decision> {
         self.kept(activation, work).map(|kept| mark(&Mark::Reuse(kept)))

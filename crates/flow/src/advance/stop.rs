@@ -78,10 +78,11 @@ impl Progress {
         let Some(step) = self.step_at(at) else { return Vec::new() };
         let Some(compensation) = &step.compensate else { return Vec::new() };
         let activation = Activation::compensation(step.id.clone());
-        vec![match self.render(&step.id, &compensation.with, None) {
+        let undo = match self.render(&step.id, &compensation.with, None) {
             Ok(input) => self.schedule(step, &activation, &compensation.node, &input, nodes),
-            Err(error) => failure(&activation, "Expression", error.to_string()),
-        }]
+            Err(error) => Some(failure(&activation, "Expression", error.to_string())),
+        };
+        undo.into_iter().collect()
     }
 
     fn end_run(&self) -> Decision {

@@ -69,7 +69,11 @@ fn draw(flow: &Flow) -> Value {
         let (kind, data) = node(&step.action);
         let place = json!({ "x": column * COLUMN, "y": *row * ROW });
         *row += 1;
-        json!({ "id": step.id, "type": kind, "position": place, "data": data })
+        let mut node = json!({ "id": step.id, "type": kind, "position": place, "data": data });
+        if let (Some(node), Some(caching)) = (node.as_object_mut(), &step.cache) {
+            node.insert("cache".into(), canonical::caching(caching));
+        }
+        node
     });
     drawing.insert("nodes".into(), nodes.collect());
     let edges = flow.steps.iter().flat_map(|step| ways_in(step).chain(ways_out(step)));

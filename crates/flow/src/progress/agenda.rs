@@ -85,15 +85,21 @@ impl Progress {
         self.agenda.skips.first().copied()
     }
 
-    pub(crate) fn pending_start(&self) -> Option<&Step> {
-        self.step_at(*self.agenda.ready.first()?)
+    pub(crate) fn pending_starts(&self) -> impl Iterator<Item = &Step> {
+        self.agenda.ready.iter().filter_map(|at| self.step_at(*at))
     }
 
-    /// A step with an item to start, and the item.
-    pub(crate) fn pending_item(&self) -> Option<(&Step, u32)> {
-        let at = *self.agenda.fanning.first()?;
-        let fan = self.steps.get(at)?.fan.as_ref()?;
-        Some((self.step_at(at)?, u32::try_from(fan.next).ok()?))
+    /// The steps with an item to start, and the item.
+    pub(crate) fn pending_items(&self) -> impl Iterator<Item = (&Step, u32)> {
+        self.agenda.fanning.iter().filter_map(|at| {
+            let fan = self.steps.get(*at)?.fan.as_ref()?;
+            Some((self.step_at(*at)?, u32::try_from(fan.next).ok()?))
+        })
+    }
+
+    /// Whether something waits to be started that nothing of this run is in the way of.
+    pub fn waits_to_start(&self) -> bool {
+        !self.closed && !self.is_ending() && self.has_starts()
     }
 
     /// The succeeded step to be taken back next.

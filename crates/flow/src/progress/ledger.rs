@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{Activation, Progress, Reuse};
 use crate::graph::{Action, Bundle, Flow, StepId};
+use crate::payload;
 use crate::redrive::{Kept, Key, Redrive, Work};
 
 /// Keys of what a run did.
@@ -164,6 +165,23 @@ impl Progress {
         {
             self.note_work(activation, &Work::Timer { until, value: &value });
         }
+    }
+
+    /// The result of another run stands for a call that is about to begin: what would have been
+    /// called is worked out again, because only who asks for keys needs it.
+    pub(super) fn note_cached(&mut self, activation: &Activation, version: &str) {
+        if self.ledger.is_none() {
+            return;
+        }
+        let flow = self.flow.clone();
+        let step = flow.step(activation.step.as_str());
+        let Some((Action::Node { node, with }, id)) = step.map(|step| (&step.action, &step.id))
+        else {
+            return;
+        };
+        let Ok(input) = self.render(id, with, activation.item) else { return };
+        let input = payload::of_input(&input);
+        self.note_work(activation, &Work::Node { name: &node.name, version, input: &input });
     }
 
     /// A route of a visit is about to lead to a step.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Activation;
+use crate::advance::CacheKey;
 use crate::graph::StepId;
 use crate::redrive::{Kept, Key};
 
@@ -193,6 +194,9 @@ pub struct Reuse {
     /// worked out again. `None` when nothing was called, and in records of before it was noted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Arc<str>>,
+    /// What it was found by when it is that of any run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<CacheKey>,
     /// Whose it is.
     pub kind: ReuseKind,
 }
@@ -216,6 +220,8 @@ pub enum ReuseKind {
     Reuse,
     /// A person's.
     Override,
+    /// That of any run which made the same call.
+    Cache,
 }
 
 impl Reuse {
@@ -228,7 +234,27 @@ impl Reuse {
             from: Some(from),
             key: Some(key),
             version: kept.version.clone(),
+            call: None,
             kind: ReuseKind::Reuse,
+        }
+    }
+
+    pub(crate) fn cached(
+        activation: &Activation,
+        output: Value,
+        from: Origin,
+        version: &Arc<str>,
+        call: CacheKey,
+    ) -> Self {
+        Self {
+            activation: activation.to_string(),
+            output,
+            error: None,
+            from: Some(from),
+            key: None,
+            version: Some(version.clone()),
+            call: Some(call),
+            kind: ReuseKind::Cache,
         }
     }
 
@@ -240,6 +266,7 @@ impl Reuse {
             from: None,
             key: None,
             version: None,
+            call: None,
             kind: ReuseKind::Override,
         }
     }

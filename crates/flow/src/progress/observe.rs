@@ -226,7 +226,10 @@ impl Progress {
                 let activation = self.known(&reuse.activation).ok_or_else(|| {
                     format!("marker `{name}`: unknown activation `{}`", reuse.activation)
                 })?;
-                self.note_reuse(&activation, reuse.key);
+                match (&reuse.version, reuse.key) {
+                    (Some(version), None) => self.note_cached(&activation, version),
+                    (_, key) => self.note_reuse(&activation, key),
+                }
                 self.begin_activation(&activation);
                 self.end(&activation, reuse.error.map_or(Ok(reuse.output), Err));
             }

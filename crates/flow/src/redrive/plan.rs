@@ -224,6 +224,7 @@ impl Planning<'_> {
                             )
                         }
                         (ReuseKind::Reuse, None) => "same work as in the base".to_owned(),
+                        (ReuseKind::Cache, _) => "another run made the same call".to_owned(),
                     };
                     row.effects = effects_text(
                         self.before.get(&*reuse.activation).and_then(|past| effects_of(past)),

@@ -14,10 +14,10 @@ use serde_json::Value;
 use super::facts::{Difference, agree, differences, of_decision, of_event, phrase, reuse};
 use super::short::{VALUE_BYTES, short};
 use super::{Bundles, MARKER_MUTATION, Problem, Replay};
-use crate::advance::{NodePolicy, Policies};
+use crate::advance::{CacheAsk, Cached, NodePolicy, Policies};
 use crate::graph::NodeRef;
 use crate::payload;
-use crate::progress::Mark;
+use crate::progress::{Mark, Reuse};
 use crate::schedule::rfc3339;
 
 /// Markers that tell what an operator did, or when a delayed run began: nobody decided them. A
@@ -399,6 +399,26 @@ impl Policies for Recorded<'_> {
                 ..policy
             }),
             Some(_) | None => Some(policy),
+        }
+    }
+
+    /// A step may have waited for another run's call until what is recorded of it.
+    fn cached(&self, ask: &CacheAsk<'_>) -> Cached {
+        let id = ask.activation.to_string();
+        match self.0 {
+            Some(Kind::ActivityScheduled(scheduled)) if *scheduled.activity_id == *id => {
+                Cached::Uncached
+            }
+            Some(Kind::Marker(marker)) => match reuse(marker) {
+                Some(Reuse { activation, output, from: Some(from), call: Some(call), .. })
+                    if activation == id && call == ask.key =>
+                {
+                    Cached::Found { output, from }
+                }
+                Some(reuse) if reuse.activation == id => Cached::Uncached,
+                Some(_) | None => Cached::Held,
+            },
+            Some(_) | None => Cached::Held,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::scope::ROOTS;
 use crate::span::{Span, Spans};
 use crate::template::Template;
 
+use super::caching::caching;
 use super::fields::{Fields, Reader};
 use super::link::Bounds;
 use super::wait::wait;
@@ -228,6 +229,10 @@ impl Canvas {
             self.choices.insert(id, choice);
         } else if !PASS_TYPES.contains(&kind) {
             step.action = action(kind, data, &path, type_place, doc, reader)?;
+        }
+        // Beside `data`, which is the input.
+        if let Some(given) = doc.get("cache").filter(|given| !given.is_null()) {
+            step.cache = caching(given, &path, reader);
         }
         Some(step)
     }

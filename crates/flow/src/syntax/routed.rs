@@ -60,6 +60,7 @@ pub(crate) fn pass(id: StepId, on_success: Vec<Rule>) -> Step {
         compensate: None,
         outputs: Vec::new(),
         spawns: false,
+        cache: None,
     }
 }
 

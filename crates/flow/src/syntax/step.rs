@@ -7,6 +7,7 @@ use crate::name::{check_node_name, check_step_id, suggest};
 use crate::template::Template;
 
 use super::alternatives::alternatives;
+use super::caching::caching;
 use super::fields::{Fields, Reader};
 use super::link::{Bounds, VISITS_MAX};
 use super::retry::retry;
@@ -81,6 +82,7 @@ pub(crate) fn step(doc: &Doc, reader: &mut Reader<'_>) -> Option<(Step, Bounds)>
             .take(&["spawns"], reader)
             .and_then(|e| reader.boolean(&e.value, "spawns"))
             .unwrap_or(false),
+        cache: fields.take(&["cache"], reader).and_then(|e| caching(&e.value, &path, reader)),
     };
     // For people; the graph has no use for them.
     fields.ignore(&["name", "title", "description", "comment"], reader);

@@ -673,3 +673,44 @@ fn alternatives_are_read_in_every_step_syntax_and_written_out_again() {
         assert_eq!(problems.len(), 1, "{words}: {}", shown(&problems));
     }
 }
+
+#[test]
+fn each_syntax_says_which_results_of_other_runs_a_step_takes() {
+    use crate::graph::{CacheScope, Caching};
+    let hour = Some(std::time::Duration::from_secs(3600));
+    let of = |text: &str| read(text).flow.steps.last().unwrap().cache;
+    let any = Some(Caching { ttl: None, scope: CacheScope::Namespace });
+    assert_eq!(of(&with_steps("- {id: a, node: n}\n")), None);
+    assert_eq!(of(&with_steps("- {id: a, node: n, cache: false}\n")), None);
+    assert_eq!(of(&with_steps("- {id: a, node: n, cache: true}\n")), any);
+    let own = Some(Caching { ttl: hour, scope: CacheScope::Flow });
+    assert_eq!(of(&with_steps("- {id: a, node: n, cache: {ttl: 1h, scope: flow}}\n")), own);
+    assert_eq!(
+        of(&with_steps("- {id: a, module: m, action: x, cache: {ttl: 1h, scope: flow}}\n")),
+        own
+    );
+    let canvas = r#"{"name": "f", "nodes": [{"id": "a", "type": "n", "data": {}, "cache": {"ttl": "1h", "scope": "flow"}}], "edges": []}"#;
+    assert_eq!(of(canvas), own);
+    for text in ["{ttl: 1h, scope: flow}", "true"] {
+        let flow = read(&with_steps(&format!("- {{id: a, node: n, cache: {text}}}\n"))).flow;
+        let again = crate::graph::Flow::from_canonical(&flow.to_canonical()).unwrap();
+        assert_eq!(again, flow);
+        let yaml = crate::export::to_yaml(&flow);
+        assert!(yaml.contains("cache: true") || yaml.contains("scope: flow"), "{yaml}");
+        assert_eq!(read(&yaml).flow, flow);
+        let drawing = crate::export::to_canvas(&flow).unwrap();
+        assert_eq!(parse_value(&drawing).unwrap().flow, flow);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_cache_is_told() {
+    let told = |cache: &str| {
+        let text = with_steps(&format!("- {{id: a, node: n, cache: {cache}}}\n"));
+        parse("f.yaml", &text).unwrap_err()[0].to_string()
+    };
+    assert!(told("1h").contains("`cache` is `true` or a map such as"), "{}", told("1h"));
+    assert!(told("{ttl: 0s}").contains("longer than 0"), "{}", told("{ttl: 0s}"));
+    assert!(told("{scope: flows}").contains("did you mean `flow`?"), "{}", told("{scope: flows}"));
+    assert!(told("{size: 3}").contains("unknown key `size`"), "{}", told("{size: 3}"));
+}

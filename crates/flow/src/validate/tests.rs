@@ -25,6 +25,14 @@ impl Nodes for Catalogue {
     fn names(&self) -> Vec<String> {
         vec!["http.request".into(), "n".into()]
     }
+
+    fn effects(&self, node: &NodeRef, input: &Value) -> Option<EffectClass> {
+        match (node.name.as_str(), input.get("method")) {
+            ("http.request", _) => Some(EffectClass::Reads),
+            ("n", Some(_)) => Some(EffectClass::Unsafe),
+            _ => None,
+        }
+    }
 }
 
 fn check(text: &str, expected: &[&str]) {
@@ -252,4 +260,39 @@ fn alternatives_are_nodes_that_take_the_input_of_a_step_that_calls_one() {
         assert_eq!(problems.len(), 1, "{step}: {problems:?}");
         assert!(problems[0].to_string().contains(found), "{}", problems[0]);
     }
+}
+
+#[test]
+fn a_result_of_another_run_is_taken_only_where_that_can_be_sound() {
+    let get = "node: http.request, with: {url: x}";
+    steps(
+        &format!("- {{id: a, {get}, cache: {{ttl: 1h}}}}\n- {{id: b, node: n, cache: true}}\n"),
+        &[],
+    );
+    steps(
+        &format!("- {{id: a, {get}, cache: true}}\n"),
+        &[
+            "4:54: error: the node `http.request` is not pure (reads), so its results age; say how long they count, as in `cache: {ttl: 1h}`",
+        ],
+    );
+    steps(
+        "- {id: a, node: n, with: {method: POST}, cache: {ttl: 1h}}\n",
+        &[
+            "4:49: error: the effects of the node `n` are unsafe, so each run has to call it; remove `cache`",
+        ],
+    );
+    steps(
+        "- {id: a, node: n, with: {t: '{{ secrets.T }}'}, cache: true}\n",
+        &["4:57: error: a call with a secret is not cached; remove `cache`"],
+    );
+    steps(
+        "- {id: a, wait: 1s, cache: true}\n",
+        &["4:28: error: only a step that calls a node takes results of other runs; remove `cache`"],
+    );
+    steps(
+        "- {id: a, node: n, cache: true, compensate: n}\n",
+        &[
+            "4:27: error: what another run did cannot be taken back by this one; remove `cache` or `compensate`",
+        ],
+    );
 }

@@ -3,6 +3,7 @@
 pub mod approve;
 pub mod backup;
 pub mod breakpoint;
+pub mod cache;
 pub mod config;
 pub mod define;
 pub mod deploy;
@@ -80,6 +81,7 @@ pub fn run(command: Command, global: &Global, out: &Out) -> Done {
         Command::Emit(args) => emit::run(&args, global, out),
         Command::Triggers(args) => triggers::run(args, global, out),
         Command::Limits(args) => limits::run(args, global, out),
+        Command::Cache(args) => cache::run(&args, global, out),
         Command::Approve(args) => approve::run(&args, global, out),
         Command::Resolve(args) => resolve::run(&args, global, out),
         Command::Backup(args) => backup::backup(&args, global, out),

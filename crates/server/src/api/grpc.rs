@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::Stream;
 use reflux_proto::api as v1;
+use reflux_proto::api::cache_service_server::{CacheService, CacheServiceServer};
 use reflux_proto::api::flow_service_server::{FlowService, FlowServiceServer};
 use reflux_proto::api::limit_service_server::{LimitService, LimitServiceServer};
 use reflux_proto::api::node_service_server::{NodeService, NodeServiceServer};
@@ -12,7 +13,7 @@ use reflux_proto::api::run_service_server::{RunService, RunServiceServer};
 use reflux_proto::api::trigger_service_server::{TriggerService, TriggerServiceServer};
 use tonic::{Code, Request, Response, Status};
 
-use super::{flows, limits, live, many, nodes, redrive, replay, runs, steer, triggers};
+use super::{cache, flows, limits, live, many, nodes, redrive, replay, runs, steer, triggers};
 use crate::access::Caller;
 use crate::net::limits::BODY_BYTES_MAX;
 use crate::net::{App, Services};
@@ -29,7 +30,8 @@ pub(crate) fn add(services: &mut Services, app: &Arc<App>) {
         .add_service(
             TriggerServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX),
         )
-        .add_service(LimitServiceServer::new(ours).max_decoding_message_size(BODY_BYTES_MAX));
+        .add_service(LimitServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX))
+        .add_service(CacheServiceServer::new(ours).max_decoding_message_size(BODY_BYTES_MAX));
 }
 
 #[derive(Clone)]
@@ -147,6 +149,12 @@ service! { LimitService {}
     set_limit(SetLimitRequest) -> SetLimitResponse: limits::set;
     unset_limit(UnsetLimitRequest) -> UnsetLimitResponse: limits::unset;
     reset_circuit(ResetCircuitRequest) -> ResetCircuitResponse: limits::reset;
+}
+
+service! { CacheService {}
+    list_cache(ListCacheRequest) -> ListCacheResponse: cache::list;
+    get_cache_usage(GetCacheUsageRequest) -> GetCacheUsageResponse: cache::usage;
+    clear_cache(ClearCacheRequest) -> ClearCacheResponse: cache::clear;
 }
 
 impl From<Error> for Status {

@@ -9,6 +9,7 @@
 //! The messages of `reflux.v1` are the terms here. Calls block, and are made on threads that may.
 //! Absent: who may call what (the ports'), streams (`live`).
 
+pub mod cache;
 mod compare;
 mod convert;
 pub mod flows;
@@ -94,6 +95,9 @@ pub const METHODS: &[(&str, Call)] = &[
     ("LimitService/SetLimit", |s, v| answer(s, v, limits::set)),
     ("LimitService/UnsetLimit", |s, v| answer(s, v, limits::unset)),
     ("LimitService/ResetCircuit", |s, v| answer(s, v, limits::reset)),
+    ("CacheService/ListCache", |s, v| answer(s, v, cache::list)),
+    ("CacheService/GetCacheUsage", |s, v| answer(s, v, cache::usage)),
+    ("CacheService/ClearCache", |s, v| answer(s, v, cache::clear)),
 ];
 
 /// Makes a call with JSON.

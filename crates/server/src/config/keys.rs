@@ -65,6 +65,18 @@ pub const KEYS: &[Key] = &[
         "\"30d\"",
         "how long a closed run is kept; then it leaves lists, store and snapshots",
     ),
+    key(
+        "cache.entries",
+        Number,
+        "50000",
+        "most results kept for [other runs](cache.md); the oldest are made again. Each takes some 400 bytes of memory",
+    ),
+    key(
+        "cache.bytes",
+        Number,
+        "268435456",
+        "most bytes of all those results together; they are in the histories of their runs anyway",
+    ),
     key("run.concurrency", Number, "256", "how many nodes run at once in this process"),
     key(
         "run.partitions",

@@ -9,6 +9,7 @@
 //! away terminates it. So records are as durable as runs are, and need no file of their own.
 //! Absent: what a flow does, how a node is called.
 
+mod cleared;
 mod flows;
 mod limits;
 mod namespaces;
@@ -40,6 +41,8 @@ pub struct Registry {
     /// Those that were open when the last process ended.
     circuits: RwLock<Vec<(Subject, Opened)>>,
     definitions: Mutex<BTreeMap<String, Arc<Definition>>>,
+    /// By namespace.
+    cleared: Mutex<BTreeMap<String, cleared::Cleared>>,
     /// Held from reading what is there to the durable change: numbers rise, nothing is doubled.
     writing: Mutex<()>,
 }
@@ -57,12 +60,17 @@ impl Registry {
                 namespaces::KIND => self.take_namespace(facts),
                 limits::LIMIT => self.take_limit(facts),
                 limits::CIRCUIT => self.take_circuit(facts),
+                cleared::KIND => self.take_cleared(facts, runs),
                 other => Err(format!("`{other}` is unknown to this version")),
             };
             if let Err(error) = taken {
                 tracing::error!(record = id, %error, "a record of the server cannot be read; it is left out");
             }
         })
+    }
+
+    fn cleared(&self) -> MutexGuard<'_, BTreeMap<String, cleared::Cleared>> {
+        self.cleared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn writing(&self) -> MutexGuard<'_, ()> {

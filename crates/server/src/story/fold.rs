@@ -382,6 +382,10 @@ impl Telling {
                         }
                         (ReuseKind::Reuse, None) => "an earlier run".to_owned(),
                         (ReuseKind::Override, _) => "a person".to_owned(),
+                        (ReuseKind::Cache, Some(from)) => {
+                            format!("the cache: run {}, event {}", from.run_id, from.event)
+                        }
+                        (ReuseKind::Cache, None) => "the cache".to_owned(),
                     });
                 }
                 self.end(Some(place), time, reuse.error.map_or(Ok(reuse.output), Err));

@@ -10,6 +10,7 @@
 
 pub(crate) mod address;
 pub(crate) mod blob;
+pub(crate) mod cached;
 pub(crate) mod calendar;
 pub(crate) mod codec;
 pub(crate) mod current;
@@ -45,11 +46,12 @@ pub(crate) enum Kind {
     BlobPart = 10,
     Waiting = 11,
     Tally = 12,
+    Cached = 13,
 }
 
 /// Where all rows begin and end.
 pub(crate) fn everything() -> (Bytes, Bytes) {
-    (Bytes::new(), Kind::Tally.key_after(&[]))
+    (Bytes::new(), Kind::Cached.key_after(&[]))
 }
 
 impl Kind {

@@ -259,11 +259,10 @@ impl Gates {
             return None;
         }
         let mut gates = self.lock();
-        let held = subjects(node, namespace, queue).into_iter().find_map(|subject| {
+        subjects(node, namespace, queue).into_iter().find_map(|subject| {
             let gate = gates.get_mut(&subject)?;
             gate.look(&subject, now).err()
-        });
-        held
+        })
     }
 
     /// Counts an attempt that has to wait: once, however often it asks.

@@ -38,6 +38,7 @@ fn round_trip(partition: &Partition) -> snapshot::Written {
         assert_eq!(snapshot::restore(&place, &file, &copy, &mut fold).unwrap(), written);
         assert_eq!(copy.applied(), partition.applied(), "{name}");
         assert_eq!(copy.state_hash().unwrap(), partition.state_hash().unwrap(), "{name}");
+        assert_eq!(copy.tallies().unwrap(), partition.tallies().unwrap(), "{name}");
     }
     written
 }

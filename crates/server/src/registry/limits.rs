@@ -140,3 +140,34 @@ impl Registry {
 fn id(kind: &str, subject: &str) -> String {
     format!("{kind}/{subject}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_the_first_version_are_read_for_ever() {
+        let registry = Registry::default();
+        let limit = r#"{"subject":"node:http.request","rate":"10/s","circuit":{"failures":5,"withinSec":60,"openSec":30},"author":"ada","time":7}"#;
+        registry.take_limit(serde_json::from_str(limit).unwrap()).unwrap();
+        let known = registry.limits();
+        assert_eq!(serde_json::to_string(&*known[0]).unwrap(), limit);
+        let open = r#"{"subject":"queue:default/emails","since":1,"until":2,"failure":"down"}"#;
+        registry.take_circuit(serde_json::from_str(open).unwrap()).unwrap();
+        let (subject, opened) = registry.open_circuits().remove(0);
+        assert_eq!(subject.to_string(), "queue:default/emails");
+        assert_eq!((opened.since, opened.until), (Timestamp(1), Timestamp(2)));
+        assert_eq!(opened.failure, "down");
+    }
+
+    #[test]
+    fn a_record_with_less_in_it_is_read_and_one_about_nothing_is_not() {
+        let registry = Registry::default();
+        registry.take_limit(serde_json::json!({ "subject": "node:a" })).unwrap();
+        assert!(
+            registry
+                .take_circuit(serde_json::json!({ "subject": "a", "since": 1, "until": 2 }))
+                .is_err()
+        );
+    }
+}

@@ -20,6 +20,8 @@ const PAUSED: usize = 40;
 const STARTERS: usize = 8;
 /// Items of a bulk run that are worked on at once; after a crash they may begin together.
 const AT_ONCE: usize = 16;
+/// How long a call takes outside, so that a kill finds some under way.
+const CALL: Duration = Duration::from_millis(100);
 /// The longest wait for all of them.
 const SETTLE_MAX: Duration = Duration::from_secs(1800);
 
@@ -98,7 +100,14 @@ fn callers(server: &Server, path: &str) -> BTreeMap<u64, Vec<String>> {
 fn many_failed_runs_are_re_driven_once_each_at_a_pace_and_across_a_kill() {
     let runs = std::env::var("REFLUX_RUNS").map_or(RUNS, |runs| runs.parse().unwrap());
     let rate = (runs / 4).clamp(50, 200);
-    let (project, server) = world();
+    let (project, _) = world();
+    let server = Server::new(|request| match request.path.as_str() {
+        "/broken" => (400, json!({"error": "no"})),
+        _ => {
+            std::thread::sleep(CALL);
+            (200, json!({}))
+        }
+    });
     project.write("flows/one.yaml", &one(&server.url, "/broken"));
     let served = Served::start(&project);
     let rest = Rest::of(&project, &served);

@@ -9,9 +9,9 @@ use reflux_core::{
     Kind, Limits, Local, Payloads, Run, RunId, RunKey, Start, Suspend, Timestamp, Worker, apply,
     decide, json_payload,
 };
+use reflux_flow::advance::{CacheAsk, Cached};
 use reflux_flow::alternatives::Wanted;
 use reflux_flow::canonical::node_text;
-use reflux_flow::advance::{CacheAsk, Cached};
 use reflux_flow::graph::NodeRef;
 use reflux_flow::progress::Origin;
 use reflux_flow::schedule::{self, Subject};

@@ -409,15 +409,15 @@ impl Policies for Recorded<'_> {
             Some(Kind::ActivityScheduled(scheduled)) if *scheduled.activity_id == *id => {
                 Cached::Uncached
             }
-            Some(Kind::Marker(marker)) => match reuse(marker) {
-                Some(Reuse { activation, output, from: Some(from), call: Some(call), .. })
-                    if activation == id && call == ask.key =>
-                {
-                    Cached::Found { output, from }
+            Some(Kind::Marker(marker)) => {
+                match reuse(marker) {
+                    Some(Reuse {
+                        activation, output, from: Some(from), call: Some(call), ..
+                    }) if activation == id && call == ask.key => Cached::Found { output, from },
+                    Some(reuse) if reuse.activation == id => Cached::Uncached,
+                    Some(_) | None => Cached::Held,
                 }
-                Some(reuse) if reuse.activation == id => Cached::Uncached,
-                Some(_) | None => Cached::Held,
-            },
+            }
             Some(_) | None => Cached::Held,
         }
     }

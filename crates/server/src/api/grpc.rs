@@ -30,7 +30,9 @@ pub(crate) fn add(services: &mut Services, app: &Arc<App>) {
         .add_service(
             TriggerServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX),
         )
-        .add_service(LimitServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX))
+        .add_service(
+            LimitServiceServer::new(ours.clone()).max_decoding_message_size(BODY_BYTES_MAX),
+        )
         .add_service(CacheServiceServer::new(ours).max_decoding_message_size(BODY_BYTES_MAX));
 }
 

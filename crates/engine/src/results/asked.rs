@@ -8,6 +8,7 @@ use std::sync::Arc;
 use reflux_core::{RunKey, Timestamp};
 use reflux_flow::Policies;
 use reflux_flow::advance::{CacheAsk, CacheKey, Cached, NodePolicy};
+use reflux_flow::alternatives::Wanted;
 use reflux_flow::graph::NodeRef;
 use serde_json::Value;
 
@@ -87,6 +88,10 @@ impl<'a> Oracle<'a> {
 impl Policies for Oracle<'_> {
     fn policy(&self, node: &NodeRef, input: &Value) -> Option<NodePolicy> {
         self.nodes.policy(node, input)
+    }
+
+    fn alternatives(&self, wanted: &Wanted<'_>) -> Vec<String> {
+        self.nodes.alternatives(wanted)
     }
 
     fn cached(&self, ask: &CacheAsk<'_>) -> Cached {

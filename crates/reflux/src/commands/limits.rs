@@ -69,9 +69,10 @@ pub fn run(args: Args, global: &Global, out: &Out) -> Done {
                 request.insert("circuit".to_owned(), circuit);
             }
             let set = client.api("LimitService/SetLimit", Value::Object(request))?;
+            let limit = set.get("limit").unwrap_or(&Value::Null);
             match out.is_json() {
-                true => out.value(&set["limit"]),
-                false => line(&set["limit"], out),
+                true => out.value(limit),
+                false => line(limit, out),
             }
         }
         Some(What::Unset { subject }) => {
@@ -84,7 +85,7 @@ pub fn run(args: Args, global: &Global, out: &Out) -> Done {
         }
         Some(What::Reset { subject }) => {
             let reset = client.api("LimitService/ResetCircuit", Value::Object(named(&subject)?))?;
-            let was_open = reset["was_open"] == json!(true);
+            let was_open = reset.get("was_open") == Some(&Value::Bool(true));
             let text = match was_open {
                 true => format!("the circuit of {subject} is closed"),
                 false => format!("the circuit of {subject} was not open"),
@@ -102,8 +103,8 @@ pub fn holds(
     namespace: &str,
 ) -> Result<BTreeMap<String, (String, String)>, Error> {
     let found = client.api("LimitService/ListLimits", json!({ "namespace": namespace }))?;
-    let limits = found["limits"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let held = limits.iter().filter_map(|limit| {
+    let limits = found.get("limits").and_then(Value::as_array);
+    let held = limits.into_iter().flatten().filter_map(|limit| {
         let why = text(limit, "holds");
         (!why.is_empty()).then(|| (text(limit, "subject"), (why, until(limit))))
     });
@@ -142,7 +143,8 @@ fn list(client: &Client, namespace: &str, out: &Out) -> Result<(), Error> {
         out.value(&found);
         return Ok(());
     }
-    let rows = |key: &str| found[key].as_array().cloned().unwrap_or_default();
+    let rows =
+        |key: &str| found.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let limits = rows("limits");
     if limits.is_empty() {
         out.note("no node and no queue has a limit; set one with `reflux limits set node:NAME --rate 10/s`");
@@ -151,12 +153,12 @@ fn list(client: &Client, namespace: &str, out: &Out) -> Result<(), Error> {
     out.line(format!("quotas of the namespace {namespace}:"));
     for quota in rows("quotas") {
         // 64-bit numbers are text in the JSON of protobuf.
-        let figure = |key: &str| match &quota[key] {
+        let figure = |key: &str| match quota.get(key)? {
             Value::Null => None,
             Value::String(text) => Some(text.clone()),
             other => Some(other.to_string()),
         };
-        let name = text(&quota, "name");
+        let name = text(quota, "name");
         out.line(match (figure("used"), figure("max")) {
             (Some(used), Some(max)) => format!("  {name}  {used} of {max}"),
             (Some(used), None) => format!("  {name}  {used}"),

@@ -278,6 +278,15 @@ fn a_kept_result_stands_only_for_the_call_that_it_is_of() {
         (&json!("price"), &json!("o1!"))
     );
 
+    let (golden, world) = self::golden("51-cached");
+    let cached = std::fs::read_to_string(golden.file("flow.yaml")).unwrap();
+    let dearer = cached.replace("order: o1", "order: o2");
+    assert_ne!(cached, dearer);
+    assert_eq!(verified(&world.items, &bundle_of(&cached)).divergence, None);
+    let found = divergence(&world.items, &bundle_of(&dearer));
+    assert_eq!((found.event, &found.recorded.unwrap()["name"]), (2, &json!("reflux.reuse")));
+    assert_eq!(found.decided.unwrap()["input"]["order"], "o2");
+
     // Records of before the version was noted are taken at their word.
     let (_, old) = self::golden("50-re-drive");
     assert_eq!(verified(&old.items, &bundle_of(&other)).divergence, None);

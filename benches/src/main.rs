@@ -21,6 +21,10 @@ use std::path::PathBuf;
 
 use bed::{Bed, Figure};
 
+// The program's: rows within this process are to show what they cost there.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// A benchmark: its name and what it measures.
 type Bench = (&'static str, fn(&Bed) -> Vec<Figure>);
 

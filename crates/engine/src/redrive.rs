@@ -244,7 +244,7 @@ impl Engine {
         }
         let now = thread::now();
         let (base, items) = self.read_base(row)?;
-        let (flow, spec, bundle) = definition(&base, row, wanted, nodes)?;
+        let (flow, spec, bundle) = self.definition(&base, row, wanted, nodes)?;
         let next = bundle.flows.get(&*flow).cloned().ok_or_else(|| {
             Error::Invalid(format!(
                 "the definition has no flow `{flow}`; give the one that it is for"
@@ -314,6 +314,38 @@ impl Engine {
         Ok(Prepared { ask: Ask::StartAgain { new, signals, follows }, lane, plan })
     }
 
+    /// The flow's name, its bundle as bytes and as graphs.
+    fn definition(
+        &self,
+        base: &Base,
+        row: &Summary,
+        wanted: &Redriving,
+        nodes: &dyn Policies,
+    ) -> Result<(Arc<str>, Spec, Arc<Bundle>), Error> {
+        if let Some((flow, spec)) = &wanted.definition {
+            let bundle = Bundle::from_bytes(&spec.bytes)
+                .map_err(|_| Error::Invalid("the definition cannot be read".into()))?;
+            return Ok((flow.clone(), spec.clone(), Arc::new(bundle)));
+        }
+        let (flow, revision) = (row.workflow_type.clone(), base.progress.revision());
+        if let (0, None, Some(digest)) = (revision, &wanted.patch, row.spec) {
+            let bytes = self.bundle(&digest)?.ok_or_else(missing)?;
+            return Ok((flow, Spec { digest, bytes }, base.progress.bundle().clone()));
+        }
+        let mut bundle = base.definition();
+        if let Some(patch) = &wanted.patch {
+            let refused = |refused: reflux_flow::Refused| Error::Invalid(refused.to_string());
+            let now = patch.apply_to(&bundle, &flow, revision).map_err(refused)?;
+            if let (Some(was), Some(now)) = (bundle.flows.get(&*flow), now.flows.get(&*flow)) {
+                check_new_nodes(was, now, nodes).map_err(refused)?;
+            }
+            bundle = now;
+        }
+        let bytes = bundle.to_bytes();
+        let spec = Spec { digest: *blake3::hash(&bytes).as_bytes(), bytes: bytes.into() };
+        Ok((flow, spec, Arc::new(bundle)))
+    }
+
     /// A run as a base, and how many items it has.
     fn read_base(&self, row: &Summary) -> Result<(Base, u64), Error> {
         let Some(digest) = row.spec else {
@@ -322,19 +354,13 @@ impl Engine {
                     .into(),
             ));
         };
-        let bytes = self.bundle(&digest)?.ok_or_else(|| {
-            Error::Corrupt(
-                "the run's definition is missing; restore the data directory from a backup".into(),
-            )
-        })?;
-        let bundle = Bundle::from_bytes(&bytes)
-            .map_err(|_| Error::Corrupt("the run's definition cannot be read".into()))?;
+        let bundle = self.flows(&digest)?.ok_or_else(missing)?;
         let items = self.items(&row.key)?;
         let events = items.iter().filter_map(|item| match item {
             Item::Event(event) => Some(event),
             Item::Delta(_) => None,
         });
-        let base = Base::read(row.key.clone(), Arc::new(bundle), events).map_err(invalid)?;
+        let base = Base::read(row.key.clone(), bundle, events).map_err(invalid)?;
         Ok((base, items.len() as u64))
     }
 
@@ -370,36 +396,15 @@ impl Engine {
     }
 }
 
+fn missing() -> Error {
+    Error::Corrupt(
+        "the run's definition is missing; restore the data directory from a backup".into(),
+    )
+}
+
 fn lane_of(base: &RunKey, wanted: &Redriving) -> Lane {
     let workflow_id = wanted.workflow_id.clone().unwrap_or_else(|| base.workflow_id.clone());
     Lane { namespace: base.namespace.clone(), workflow_id }
-}
-
-/// The flow's name, its bundle as bytes and as graphs.
-fn definition(
-    base: &Base,
-    row: &Summary,
-    wanted: &Redriving,
-    nodes: &dyn Policies,
-) -> Result<(Arc<str>, Spec, Arc<Bundle>), Error> {
-    if let Some((flow, spec)) = &wanted.definition {
-        let bundle = Bundle::from_bytes(&spec.bytes)
-            .map_err(|_| Error::Invalid("the definition cannot be read".into()))?;
-        return Ok((flow.clone(), spec.clone(), Arc::new(bundle)));
-    }
-    let mut bundle = base.definition();
-    if let Some(patch) = &wanted.patch {
-        let refused = |refused: reflux_flow::Refused| Error::Invalid(refused.to_string());
-        let flow = &*row.workflow_type;
-        let now = patch.apply_to(&bundle, flow, base.progress.revision()).map_err(refused)?;
-        if let (Some(was), Some(now)) = (bundle.flows.get(flow), now.flows.get(flow)) {
-            check_new_nodes(was, now, nodes).map_err(refused)?;
-        }
-        bundle = now;
-    }
-    let bytes = bundle.to_bytes();
-    let spec = Spec { digest: *blake3::hash(&bytes).as_bytes(), bytes: bytes.into() };
-    Ok((row.workflow_type.clone(), spec, Arc::new(bundle)))
 }
 
 /// The base's input with what is other.

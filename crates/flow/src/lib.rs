@@ -19,6 +19,7 @@ pub mod duration;
 pub mod export;
 pub mod expr;
 pub mod graph;
+mod hexadecimal;
 pub mod input;
 pub mod name;
 mod order;

@@ -19,8 +19,8 @@ use crate::canonical::canonical_json;
 use crate::payload;
 
 /// Names a result by its content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key([u8; 32]);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Key(#[serde(with = "crate::hexadecimal")] [u8; 32]);
 
 /// What an activation does, as far as its result depends on it.
 #[derive(Debug, Clone, Copy)]
@@ -103,20 +103,6 @@ pub(crate) fn input_digest(input: &Payloads) -> [u8; 32] {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
-    }
-}
-
-impl Serialize for Key {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let hash = blake3::Hash::from_hex(&text).map_err(serde::de::Error::custom)?;
-        Ok(Self(*hash.as_bytes()))
     }
 }
 

@@ -73,7 +73,7 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
             }
             let [entries, bytes, hits] = ["entries", "bytes", "hits"].map(|it| number(&usage, it));
             out.line(format!(
-                "{entries} results, {bytes} bytes, taken {hits} times since the server started"
+                "results kept: {entries}, bytes: {bytes}, taken since the process began: {hits}"
             ));
             done()
         }
@@ -81,7 +81,7 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
             let answer = ask(global, "CacheService/ClearCache", which.request())?;
             match out.is_json() {
                 true => out.value(&answer),
-                false => out.line(format!("{} results cleared", number(&answer, "cleared"))),
+                false => out.line(format!("results cleared: {}", number(&answer, "cleared"))),
             }
             done()
         }

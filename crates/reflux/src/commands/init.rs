@@ -50,7 +50,8 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
     }
     made.iter().for_each(|name| out.line(format!("made {name}")));
     kept.iter().for_each(|name| out.line(format!("kept {name}")));
-    let at = args.dir.as_ref().map_or_else(String::new, |dir| format!("cd {} && ", dir.display()));
+    let at = args.dir.as_ref().filter(|dir| *dir != Path::new("."));
+    let at = at.map_or_else(String::new, |dir| format!("cd {} && ", dir.display()));
     out.note(format!("try it: {at}reflux run hello --name you"));
     done()
 }

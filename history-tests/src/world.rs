@@ -259,6 +259,9 @@ impl World {
     }
 }
 
+/// The version of every node.
+const VERSION: &str = "1.0.0";
+
 /// The nodes of every world: any name is known, except `missing.*`. `unsafe.*` must not run
 /// twice, `remote.*` are served by a worker of its own, of `kept.*` another run had the
 /// result. `x.strong` and `x.last` can do what `x.weak` does.
@@ -267,8 +270,10 @@ pub struct Nodes;
 impl Policies for Nodes {
     fn policy(&self, node: &NodeRef, _: &Value) -> Option<NodePolicy> {
         let (family, _) = node.name.split_once('.').unwrap_or((&node.name, ""));
-        (family != "missing").then(|| NodePolicy {
-            version: "1.0.0".into(),
+        let is_known =
+            family != "missing" && node.version.as_deref().is_none_or(|it| it == VERSION);
+        is_known.then(|| NodePolicy {
+            version: VERSION.into(),
             task_queue: if family == "remote" { "remote" } else { LOCAL }.into(),
             retry: None,
             timeout: None,

@@ -316,6 +316,17 @@ fn what_has_ended_stays_as_it_was() {
 }
 
 #[test]
+fn a_version_that_no_worker_has_is_refused() {
+    let mut bench = Bench::of(ROW);
+    let to = |node: &str| json!([{ "set": { "step": "c", "path": "/node", "value": node } }]);
+    bench.refuses(
+        json!({ "ops": to("n.c@2.0.0") }),
+        "calls node `n.c@2.0.0`, which is not registered",
+    );
+    bench.mutate(to("n.c@1.0.0"));
+}
+
+#[test]
 fn a_patch_for_another_revision_is_refused_with_the_one_there_is() {
     let mut bench = Bench::of(ROW);
     let op = |x: u32| json!([{ "set": { "step": "c", "path": "/with/x", "value": x } }]);

@@ -157,7 +157,7 @@ fn write_run(
         },
     };
     summary::put(batch, run, now)?;
-    let (rows, counted) = (view.rows.as_ref(), now.indexed().counted);
+    let (rows, counted) = (view.rows.as_ref(), Some(now.counted()));
     tallies.note(rows, &now.key.namespace, before.counted, counted)?;
     write_indexes(batch, run, before, now)
 }

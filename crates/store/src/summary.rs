@@ -74,8 +74,13 @@ impl Summary {
             working: self.working,
             expires: self.expires,
             waiting: self.waiting.clone(),
-            counted: Some(Counted { open: self.is_open(), bytes: self.bytes }),
+            counted: Some(self.counted()),
         }
+    }
+
+    /// What it adds to the tally of its namespace.
+    pub fn counted(&self) -> Counted {
+        Counted { open: self.is_open(), bytes: self.bytes }
     }
 }
 

@@ -156,7 +156,7 @@ impl Partition {
     /// A run went on, and that is durable.
     fn went_on(&mut self, mut execution: Execution, step: Step, changes: &mut Changes) {
         let summary = execution.summary(self.parts.retention);
-        let counted = summary.indexed().counted.filter(|_| !step.retires());
+        let counted = (!step.retires()).then(|| summary.counted());
         self.parts.ledger.note(&summary.key.namespace, step.previous.counted, counted);
         for verdict in &step.verdicts {
             self.parts.gates.ended(&summary.key.namespace, verdict, self.now);

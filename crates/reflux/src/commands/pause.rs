@@ -4,7 +4,7 @@ use serde_json::json;
 
 use reflux_server::protocol::new_request_id;
 
-use super::many::{self, Many};
+use super::many::{self, Listed, Many};
 use super::{Done, changed, done, leave, look, project};
 use crate::cli::Global;
 use crate::live::Session;
@@ -16,27 +16,17 @@ pub struct Args {
     /// Run id, the beginning of one, workflow id, or `last`
     #[arg(required_unless_present = "query")]
     run: Option<String>,
-    /// Instead of one run every open run of this list: `WorkflowType = 'x'`
-    #[arg(long, value_name = "QUERY", conflicts_with = "run")]
-    query: Option<String>,
-    /// Most runs per second
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 0,
-        hide_default_value = true,
-        requires = "query"
-    )]
-    rate: u32,
+    #[command(flatten)]
+    listed: Listed,
     /// Why, for whoever reads the history
     #[arg(long, default_value = "")]
     reason: String,
 }
 
 pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
-    if let Some(query) = &args.query {
+    if args.listed.is_given() {
         let session = Session::open(&project(global)?)?;
-        return many::go(session, Many::Pause, query, args.rate, &args.reason, out);
+        return many::go(session, Many::Pause, &args.listed, ("reason", json!(args.reason)), out);
     }
     let client = look(global)?;
     let row = client.find(args.run.as_deref().unwrap_or_default())?;

@@ -6,6 +6,7 @@ use reflux_server::protocol::new_request_id;
 use reflux_server::{Error, Project};
 use serde_json::{Map, Value, json};
 
+use super::many::{self, Listed, Many};
 use super::resume::follow;
 use super::{Done, done, leave, look, project};
 use crate::cli::Global;
@@ -24,18 +25,8 @@ pub struct Args {
     /// Run id, the beginning of one, workflow id, or `last`
     #[arg(required_unless_present = "query")]
     run: Option<String>,
-    /// Instead of one run every run of this list: `ExecutionStatus = 'Failed' AND WorkflowType = 'x'`
-    #[arg(long, value_name = "QUERY", conflicts_with_all = ["run", "plan"])]
-    query: Option<String>,
-    /// Most re-drives per second
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 0,
-        hide_default_value = true,
-        requires = "query"
-    )]
-    rate: u32,
+    #[command(flatten)]
+    listed: Listed,
     #[command(flatten)]
     scope: Scope,
     /// The definition: `pinned` is that of the run, `latest` or a number a deployed version
@@ -57,7 +48,7 @@ pub struct Args {
     #[arg(long, value_name = "STEP")]
     allow_unsafe: Vec<String>,
     /// Only say what would be done
-    #[arg(long)]
+    #[arg(long, conflicts_with = "query")]
     plan: bool,
     /// Why, for whoever reads the history
     #[arg(long, default_value = "")]
@@ -91,8 +82,8 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
         return plan(args, &wanted, global, out);
     }
     let session = Session::open(&project)?;
-    if let Some(query) = &args.query {
-        return many(session, query, args.rate, &wanted, out);
+    if args.listed.is_given() {
+        return many::go(session, Many::Redrive, &args.listed, ("redrive", wanted), out);
     }
     let row = session.client()?.find(named(args))?;
     let request = json!({
@@ -104,15 +95,6 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
 
 fn named(args: &Args) -> &str {
     args.run.as_deref().unwrap_or_default()
-}
-
-fn many(session: Session, query: &str, rate: u32, wanted: &Value, out: &Out) -> Done {
-    let request = json!({
-        "query": query, "redrive": wanted, "per_second": rate, "request_id": new_request_id(),
-    });
-    let answer = session.client()?.api("RunService/RedriveRuns", request)?;
-    let runs = answer.get("runs").and_then(Value::as_u64).unwrap_or(0);
-    go_on(session, &answer, &format!("re-drives {runs} runs"), out)
 }
 
 /// Follows a new run to its end.

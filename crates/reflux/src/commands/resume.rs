@@ -8,7 +8,7 @@ use reflux_server::protocol::{ListRuns, Request, Row, new_request_id};
 use reflux_server::story::{Story, Telling};
 use serde_json::{Value, json};
 
-use super::many::{self, Many};
+use super::many::{self, Listed, Many};
 use super::{Done, project};
 use crate::cli::Global;
 use crate::failure::{INTERRUPTED, OK};
@@ -28,18 +28,8 @@ const FOLLOWED_MAX: usize = 1000;
 pub struct Args {
     /// Run id, the beginning of one, workflow id, or `last`
     run: Option<String>,
-    /// Let every paused run of this list go on: `WorkflowType = 'x' AND StartTime > '2026-01-31T12:00:00Z'`
-    #[arg(long, value_name = "QUERY", conflicts_with_all = ["run", "steps"])]
-    query: Option<String>,
-    /// Most runs per second
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 0,
-        hide_default_value = true,
-        requires = "query"
-    )]
-    rate: u32,
+    #[command(flatten)]
+    listed: Listed,
     /// Why, for whoever reads the histories
     #[arg(long, default_value = "", hide_default_value = true, requires = "query")]
     reason: String,
@@ -56,8 +46,8 @@ pub fn run(args: &Args, global: &Global, out: &Out) -> Done {
             .into());
     }
     let mut session = Session::open(&project)?;
-    if let Some(query) = &args.query {
-        return many::go(session, Many::Resume, query, args.rate, &args.reason, out);
+    if args.listed.is_given() {
+        return many::go(session, Many::Resume, &args.listed, ("reason", json!(args.reason)), out);
     }
     let (code, interrupted) = match &args.run {
         Some(name) => one(&mut session, name, args.steps, out)?,

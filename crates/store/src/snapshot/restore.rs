@@ -168,7 +168,7 @@ impl Target<'_> {
         }
         commit::add_run(&mut self.batch, run.address, &summary);
         summary::put(&mut self.batch, run.address, &summary)?;
-        let (rows, counted) = (self.partition.rows(), summary.indexed().counted);
+        let (rows, counted) = (self.partition.rows(), Some(summary.counted()));
         self.tallies.note(rows, &summary.key.namespace, None, counted)?;
         commit::write_indexes(&mut self.batch, run.address, Indexed::default(), &summary)?;
         self.commit_if_full()
